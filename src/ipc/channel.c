@@ -122,12 +122,11 @@ static void drop_sent_fds(struct channel *channel)
     channel->fd_count = kept;
 }
 
-union fd_control {
-    char bytes[CMSG_SPACE(sizeof(int))];
-    struct cmsghdr align;
+struct fd_control {
+    _Alignas(struct cmsghdr) char bytes[CMSG_SPACE(sizeof(int))];
 };
 
-static void attach_fd(struct msghdr *header, union fd_control *control, int fd)
+static void attach_fd(struct msghdr *header, struct fd_control *control, int fd)
 {
     memset(control, 0, sizeof(*control));
     header->msg_control = control->bytes;
@@ -144,7 +143,7 @@ static int send_batch(struct channel *channel)
 {
     struct mmsghdr messages[BATCH] = {0};
     struct iovec parts[BATCH];
-    union fd_control controls[BATCH];
+    struct fd_control controls[BATCH];
     size_t lengths[BATCH];
     unsigned count = 0;
     for (size_t at = channel->sent; count < BATCH && at < channel->queue.len; count++) {
@@ -344,7 +343,7 @@ static int receive_batch(struct channel *channel)
 {
     struct mmsghdr messages[BATCH] = {0};
     struct iovec parts[BATCH];
-    union fd_control controls[BATCH];
+    struct fd_control controls[BATCH];
     for (unsigned i = 0; i < BATCH; i++) {
         parts[i] = (struct iovec){.iov_base = receive_area[i], .iov_len = IPC_PACKET_MAX};
         messages[i].msg_hdr.msg_iov = &parts[i];
