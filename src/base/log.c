@@ -75,8 +75,9 @@ static void compose(struct buf *line, enum log_level level, const char *text, si
     }
     unsigned ms = (unsigned)(now % 1000);
     if (logger.json) {
-        buf_printf(line, "{\"time\":\"%s.%03uZ\",\"level\":\"%s\",\"role\":\"%s\",\"instance\":%u,\"text\":\"", stamp,
-                   ms, level_names[level], logger.name, logger.instance);
+        buf_printf(line,
+                   "{\"time\":\"%s.%03uZ\",\"level\":\"%s\",\"role\":\"%s\",\"instance\":%u,\"text\":\"",
+                   stamp, ms, level_names[level], logger.name, logger.instance);
         append_json_text(line, text, len);
         buf_append_lit(line, "\"}\n");
     } else {

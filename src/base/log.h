@@ -19,9 +19,9 @@ void log_write(enum log_level level, const char *format, ...) __attribute__((for
 /* Writes what was collected. Errors are written at once. */
 void log_flush(void);
 
-#define log_error(...) log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
+#define log_error(...)   log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warning(...) log_write(LOG_LEVEL_WARNING, __VA_ARGS__)
-#define log_info(...) log_write(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_info(...)    log_write(LOG_LEVEL_INFO, __VA_ARGS__)
 #define log_debug(...)                                                                                       \
     do {                                                                                                     \
         if (log_wants(LOG_LEVEL_DEBUG)) {                                                                    \

@@ -133,7 +133,8 @@ int loop_rewatch(struct loop_watch *watch, unsigned what)
         return 0;
     }
     int fd = event_get_fd(&watch->event);
-    if (event_assign(&watch->event, watch->loop->base, fd, (short)(what | EV_PERSIST), watch_event, watch) != 0) {
+    if (event_assign(&watch->event, watch->loop->base, fd, (short)(what | EV_PERSIST), watch_event, watch) !=
+        0) {
         return -1;
     }
     return event_add(&watch->event, NULL);

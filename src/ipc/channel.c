@@ -8,10 +8,10 @@
 #include <unistd.h>
 
 enum {
-    QUEUE_MAX = 8 << 20,   /* bytes */
-    FDS_MAX = 64,          /* descriptors waiting to be sent */
-    BATCH = 16,            /* packets a system call */
-    BATCHES_A_PASS = 4,    /* then other descriptors get their turn */
+    QUEUE_MAX = 8 << 20, /* bytes */
+    FDS_MAX = 64,        /* descriptors waiting to be sent */
+    BATCH = 16,          /* packets a system call */
+    BATCHES_A_PASS = 4,  /* then other descriptors get their turn */
     HELLO_LENGTH = 2 + 2 + 4
 };
 

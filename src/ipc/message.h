@@ -37,13 +37,13 @@ struct ipc_type {
     const struct ipc_field *fields;
 };
 
-#define IPC_C_TYPE_U8 uint8_t
-#define IPC_C_TYPE_U16 uint16_t
-#define IPC_C_TYPE_U32 uint32_t
-#define IPC_C_TYPE_U64 uint64_t
-#define IPC_C_TYPE_STR struct str
+#define IPC_C_TYPE_U8                          uint8_t
+#define IPC_C_TYPE_U16                         uint16_t
+#define IPC_C_TYPE_U32                         uint32_t
+#define IPC_C_TYPE_U64                         uint64_t
+#define IPC_C_TYPE_STR                         struct str
 #define IPC_MEMBER(message, kind, member, max) IPC_C_TYPE_##kind member;
-#define IPC_FIELD(message, kind, member, max) {IPC_##kind, offsetof(struct message, member), (max)},
+#define IPC_FIELD(message, kind, member, max)  {IPC_##kind, offsetof(struct message, member), (max)},
 
 /*
  * Declares struct `message` and the table `message_type`. FIELDS(F, M) lists F(M, kind, member, max);

@@ -39,10 +39,10 @@ IPC_MESSAGE(auth_verify, 1, false, AUTH_VERIFY_FIELDS);
 IPC_MESSAGE(auth_answer, 1, false, AUTH_ANSWER_FIELDS);
 
 static const struct ipc_type *const auth_to_keys_types[] = {&auth_verify_type};
-static const struct ipc_receives auth_to_keys __attribute__((unused)) = {"session to keys", AUTH_VERSION, 1,
-                                                                         auth_to_keys_types};
+static const struct ipc_receives auth_to_keys
+    __attribute__((unused)) = {"session to keys", AUTH_VERSION, 1, auth_to_keys_types};
 static const struct ipc_type *const auth_from_keys_types[] = {&auth_answer_type};
-static const struct ipc_receives auth_from_keys __attribute__((unused)) = {"keys to session", AUTH_VERSION, 1,
-                                                                           auth_from_keys_types};
+static const struct ipc_receives auth_from_keys
+    __attribute__((unused)) = {"keys to session", AUTH_VERSION, 1, auth_from_keys_types};
 
 #endif

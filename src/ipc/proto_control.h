@@ -1,7 +1,7 @@
 /*
  * supervisor <-> every role: what a role is, what it is given, and how it ends.
  *
- * Order at the start: SETUP, then CONFIG, SECRET, LISTENER, PEER and DIRECTORY in any number and order, then
+ * Order at the start: SETUP, then CONFIG, SECRET, LISTENER and PEER in any number and order, then
  * BEGIN; the role then prepares, enters its sandbox and answers READY. Afterwards CONFIG (a new generation),
  * LISTENER, PEER, SECRET may come again at any time; CONFIG is then the last of its set and puts it into force.
  */
@@ -24,19 +24,16 @@ enum secret_kind {
     SECRET_CA_BUNDLE        /* to relay: PEM certificates */
 };
 
-/* Which directory a descriptor of DIRECTORY is; only store and reader are given any. */
-enum directory_kind { DIRECTORY_DATA };
-
 /* supervisor -> role */
 #define CONTROL_SETUP_FIELDS(F, M)                                                                           \
     F(M, U8, kind, ROLE_KINDS - 1)                                                                           \
-    F(M, U32, instance, 0)   /* never used twice while the supervisor lives */                               \
-    F(M, U32, uid, 0)        /* to drop to; 0: stay */                                                       \
+    F(M, U32, instance, 0) /* never used twice while the supervisor lives */                                 \
+    F(M, U32, uid, 0)      /* to drop to; 0: stay */                                                         \
     F(M, U32, gid, 0)                                                                                        \
-    F(M, U8, dev, 1)         /* `veredus dev`: catch every message */                                        \
-    F(M, U8, sandbox, 1)     /* 0 only for debugging */                                                      \
-    F(M, U8, fence, 1)       /* try the forbidden acts, report FENCE and exit */                             \
-    F(M, STR, boot_id, 32)   /* of this run of the supervisor */                                             \
+    F(M, U8, dev, 1)       /* `veredus dev`: catch every message */                                          \
+    F(M, U8, sandbox, 1)   /* 0 only for debugging */                                                        \
+    F(M, U8, fence, 1)     /* try the forbidden acts, report FENCE and exit */                               \
+    F(M, STR, boot_id, 32) /* of this run of the supervisor */                                               \
     F(M, STR, data_dir, 4000)
 IPC_MESSAGE(control_setup, 1, false, CONTROL_SETUP_FIELDS);
 
@@ -131,17 +128,19 @@ enum control_ask_what { ASK_RELOAD, ASK_STOP, ASK_STATES };
 IPC_MESSAGE(control_reloaded, 12, false, CONTROL_RELOADED_FIELDS);
 
 static const struct ipc_type *const control_to_role_types[] = {
-    &control_setup_type,    &control_config_type,         &control_secret_type, &control_listener_type,
-    &control_peer_type,     &control_begin_type,          &control_drain_type,  &control_unlisten_type,
-    &control_segment_marked_type, &control_admin_type,    &control_role_state_type, &control_reloaded_type};
+    &control_setup_type,          &control_config_type, &control_secret_type,     &control_listener_type,
+    &control_peer_type,           &control_begin_type,  &control_drain_type,      &control_unlisten_type,
+    &control_segment_marked_type, &control_admin_type,  &control_role_state_type, &control_reloaded_type};
 static const struct ipc_receives control_to_role __attribute__((unused)) = {
     "supervisor to role", CONTROL_VERSION, sizeof(control_to_role_types) / sizeof(control_to_role_types[0]),
     control_to_role_types};
 
 static const struct ipc_type *const control_to_supervisor_types[] = {
-    &control_ready_type, &control_drained_type, &control_mark_segment_type, &control_fence_type, &control_ask_type};
-static const struct ipc_receives control_to_supervisor __attribute__((unused)) = {
-    "role to supervisor", CONTROL_VERSION,
-    sizeof(control_to_supervisor_types) / sizeof(control_to_supervisor_types[0]), control_to_supervisor_types};
+    &control_ready_type, &control_drained_type, &control_mark_segment_type, &control_fence_type,
+    &control_ask_type};
+static const struct ipc_receives control_to_supervisor
+    __attribute__((unused)) = {"role to supervisor", CONTROL_VERSION,
+                               sizeof(control_to_supervisor_types) / sizeof(control_to_supervisor_types[0]),
+                               control_to_supervisor_types};
 
 #endif

@@ -9,8 +9,13 @@
 
 enum { CREDENTIAL_VERSION = 1 };
 
-enum credential_state { CREDENTIAL_FOUND, CREDENTIAL_UNKNOWN, CREDENTIAL_DISABLED, CREDENTIAL_UNAVAILABLE,
-    CREDENTIAL_ANY_PASSWORD /* `veredus dev`: a mailbox made for an address */ };
+enum credential_state {
+    CREDENTIAL_FOUND,
+    CREDENTIAL_UNKNOWN,
+    CREDENTIAL_DISABLED,
+    CREDENTIAL_UNAVAILABLE,
+    CREDENTIAL_ANY_PASSWORD /* `veredus dev`: a mailbox made for an address */
+};
 
 /* keys -> store */
 #define CREDENTIAL_QUERY_FIELDS(F, M)                                                                        \
@@ -42,12 +47,13 @@ IPC_MESSAGE(credential_make, 2, false, CREDENTIAL_MAKE_FIELDS);
 #define CREDENTIAL_FORGET_FIELDS(F, M) F(M, U64, account, 0)
 IPC_MESSAGE(credential_forget, 3, false, CREDENTIAL_FORGET_FIELDS);
 
-static const struct ipc_type *const credential_to_store_types[] = {&credential_query_type, &credential_made_type};
-static const struct ipc_receives credential_to_store __attribute__((unused)) = {"keys to store", CREDENTIAL_VERSION, 2,
-                                                                                credential_to_store_types};
-static const struct ipc_type *const credential_to_keys_types[] = {&credential_answer_type, &credential_make_type,
-                                                                  &credential_forget_type};
-static const struct ipc_receives credential_to_keys __attribute__((unused)) = {"store to keys", CREDENTIAL_VERSION, 3,
-                                                                               credential_to_keys_types};
+static const struct ipc_type *const credential_to_store_types[] = {&credential_query_type,
+                                                                   &credential_made_type};
+static const struct ipc_receives credential_to_store
+    __attribute__((unused)) = {"keys to store", CREDENTIAL_VERSION, 2, credential_to_store_types};
+static const struct ipc_type *const credential_to_keys_types[] = {
+    &credential_answer_type, &credential_make_type, &credential_forget_type};
+static const struct ipc_receives credential_to_keys
+    __attribute__((unused)) = {"store to keys", CREDENTIAL_VERSION, 3, credential_to_keys_types};
 
 #endif

@@ -47,12 +47,13 @@ IPC_MESSAGE(directory_recipient_answer, 1, false, DIRECTORY_RECIPIENT_ANSWER_FIE
 IPC_MESSAGE(directory_sender_answer, 2, false, DIRECTORY_SENDER_ANSWER_FIELDS);
 enum sender_verdict { SENDER_ALLOWED, SENDER_FORBIDDEN, SENDER_FAILED };
 
-static const struct ipc_type *const directory_to_reader_types[] = {&directory_recipient_type, &directory_sender_type};
-static const struct ipc_receives directory_to_reader __attribute__((unused)) = {"smtpd to reader", DIRECTORY_VERSION, 2,
-                                                                                directory_to_reader_types};
+static const struct ipc_type *const directory_to_reader_types[] = {&directory_recipient_type,
+                                                                   &directory_sender_type};
+static const struct ipc_receives directory_to_reader
+    __attribute__((unused)) = {"smtpd to reader", DIRECTORY_VERSION, 2, directory_to_reader_types};
 static const struct ipc_type *const directory_to_smtpd_types[] = {&directory_recipient_answer_type,
                                                                   &directory_sender_answer_type};
-static const struct ipc_receives directory_to_smtpd __attribute__((unused)) = {"reader to smtpd", DIRECTORY_VERSION, 2,
-                                                                               directory_to_smtpd_types};
+static const struct ipc_receives directory_to_smtpd
+    __attribute__((unused)) = {"reader to smtpd", DIRECTORY_VERSION, 2, directory_to_smtpd_types};
 
 #endif

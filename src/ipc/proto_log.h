@@ -64,10 +64,13 @@ IPC_MESSAGE(log_event, 3, false, LOG_EVENT_FIELDS);
 static const struct ipc_type *const log_to_smtpd_types[] = {&log_segment_type, &log_space_type,
                                                             &log_directory_changed_type, &log_applied_type};
 static const struct ipc_receives log_to_smtpd __attribute__((unused)) = {
-    "store to smtpd", LOG_VERSION, sizeof(log_to_smtpd_types) / sizeof(log_to_smtpd_types[0]), log_to_smtpd_types};
+    "store to smtpd", LOG_VERSION, sizeof(log_to_smtpd_types) / sizeof(log_to_smtpd_types[0]),
+    log_to_smtpd_types};
 
-static const struct ipc_type *const log_to_store_types[] = {&log_flushed_type, &log_sealed_type, &log_event_type};
+static const struct ipc_type *const log_to_store_types[] = {&log_flushed_type, &log_sealed_type,
+                                                            &log_event_type};
 static const struct ipc_receives log_to_store __attribute__((unused)) = {
-    "smtpd to store", LOG_VERSION, sizeof(log_to_store_types) / sizeof(log_to_store_types[0]), log_to_store_types};
+    "smtpd to store", LOG_VERSION, sizeof(log_to_store_types) / sizeof(log_to_store_types[0]),
+    log_to_store_types};
 
 #endif

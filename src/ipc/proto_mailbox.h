@@ -65,12 +65,12 @@ IPC_MESSAGE(mailbox_bytes, 3, false, MAILBOX_BYTES_FIELDS);
 
 static const struct ipc_type *const mailbox_to_reader_types[] = {&mailbox_open_type, &mailbox_list_type,
                                                                  &mailbox_read_type, &mailbox_close_type};
-static const struct ipc_receives mailbox_to_reader __attribute__((unused)) = {"imapd to reader", MAILBOX_VERSION, 4,
-                                                                              mailbox_to_reader_types};
-static const struct ipc_type *const mailbox_from_reader_types[] = {&mailbox_opened_type, &mailbox_entries_type,
-                                                                   &mailbox_bytes_type};
-static const struct ipc_receives mailbox_from_reader __attribute__((unused)) = {"reader to imapd", MAILBOX_VERSION, 3,
-                                                                                mailbox_from_reader_types};
+static const struct ipc_receives mailbox_to_reader
+    __attribute__((unused)) = {"imapd to reader", MAILBOX_VERSION, 4, mailbox_to_reader_types};
+static const struct ipc_type *const mailbox_from_reader_types[] = {
+    &mailbox_opened_type, &mailbox_entries_type, &mailbox_bytes_type};
+static const struct ipc_receives mailbox_from_reader
+    __attribute__((unused)) = {"reader to imapd", MAILBOX_VERSION, 3, mailbox_from_reader_types};
 
 /*
  * imapd -> store. LOCK is POP3's exclusive lock on the INBOX of the grant's account; the store applies what the log has
@@ -106,10 +106,11 @@ IPC_MESSAGE(mailbox_expunged, 2, false, MAILBOX_EXPUNGED_FIELDS);
 
 static const struct ipc_type *const mailbox_to_store_types[] = {&mailbox_lock_type, &mailbox_unlock_type,
                                                                 &mailbox_expunge_type};
-static const struct ipc_receives mailbox_to_store __attribute__((unused)) = {"imapd to store", MAILBOX_VERSION, 3,
-                                                                             mailbox_to_store_types};
-static const struct ipc_type *const mailbox_from_store_types[] = {&mailbox_locked_type, &mailbox_expunged_type};
-static const struct ipc_receives mailbox_from_store __attribute__((unused)) = {"store to imapd", MAILBOX_VERSION, 2,
-                                                                               mailbox_from_store_types};
+static const struct ipc_receives mailbox_to_store
+    __attribute__((unused)) = {"imapd to store", MAILBOX_VERSION, 3, mailbox_to_store_types};
+static const struct ipc_type *const mailbox_from_store_types[] = {&mailbox_locked_type,
+                                                                  &mailbox_expunged_type};
+static const struct ipc_receives mailbox_from_store
+    __attribute__((unused)) = {"store to imapd", MAILBOX_VERSION, 2, mailbox_from_store_types};
 
 #endif

@@ -64,11 +64,11 @@ IPC_MESSAGE(resolve_reverse_answer, 3, false, RESOLVE_REVERSE_ANSWER_FIELDS);
 
 static const struct ipc_type *const resolve_to_resolver_types[] = {&resolve_mx_type, &resolve_host_type,
                                                                    &resolve_reverse_type};
-static const struct ipc_receives resolve_to_resolver __attribute__((unused)) = {"to resolver", RESOLVE_VERSION, 3,
-                                                                                resolve_to_resolver_types};
+static const struct ipc_receives resolve_to_resolver
+    __attribute__((unused)) = {"to resolver", RESOLVE_VERSION, 3, resolve_to_resolver_types};
 static const struct ipc_type *const resolve_from_resolver_types[] = {
     &resolve_mx_answer_type, &resolve_host_answer_type, &resolve_reverse_answer_type};
-static const struct ipc_receives resolve_from_resolver __attribute__((unused)) = {"from resolver", RESOLVE_VERSION, 3,
-                                                                                  resolve_from_resolver_types};
+static const struct ipc_receives resolve_from_resolver
+    __attribute__((unused)) = {"from resolver", RESOLVE_VERSION, 3, resolve_from_resolver_types};
 
 #endif
