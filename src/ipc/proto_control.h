@@ -80,6 +80,12 @@ IPC_MESSAGE(control_unlisten, 8, false, CONTROL_UNLISTEN_FIELDS);
     F(M, U8, done, 1) /* 0: the file system or the lack of rights does not allow it */
 IPC_MESSAGE(control_segment_marked, 9, false, CONTROL_SEGMENT_MARKED_FIELDS);
 
+/* `veredus dev --user`: make this account with this password; to store only. */
+#define CONTROL_DEV_USER_FIELDS(F, M)                                                                        \
+    F(M, STR, address, 512)                                                                                  \
+    F(M, STR, password, 1024)
+IPC_MESSAGE(control_dev_user, 13, false, CONTROL_DEV_USER_FIELDS);
+
 /* A listening Unix socket for the commands; to store only. */
 #define CONTROL_ADMIN_FIELDS(F, M) F(M, U32, owner_uid, 0)
 IPC_MESSAGE(control_admin, 10, true, CONTROL_ADMIN_FIELDS);
@@ -116,6 +122,10 @@ IPC_MESSAGE(control_mark_segment, 3, true, CONTROL_MARK_SEGMENT_FIELDS);
     F(M, STR, answer, 128)
 IPC_MESSAGE(control_fence, 4, false, CONTROL_FENCE_FIELDS);
 
+/* From store: the account of DEV_USER is there. */
+#define CONTROL_DEV_USER_MADE_FIELDS(F, M) F(M, U8, made, 1)
+IPC_MESSAGE(control_dev_user_made, 6, false, CONTROL_DEV_USER_MADE_FIELDS);
+
 /* From store, for a command over the admin socket: reload or stop. The answer comes as RELOADED. */
 #define CONTROL_ASK_FIELDS(F, M) F(M, U8, what, 2)
 IPC_MESSAGE(control_ask, 5, false, CONTROL_ASK_FIELDS);
@@ -130,14 +140,15 @@ IPC_MESSAGE(control_reloaded, 12, false, CONTROL_RELOADED_FIELDS);
 static const struct ipc_type *const control_to_role_types[] = {
     &control_setup_type,          &control_config_type, &control_secret_type,     &control_listener_type,
     &control_peer_type,           &control_begin_type,  &control_drain_type,      &control_unlisten_type,
-    &control_segment_marked_type, &control_admin_type,  &control_role_state_type, &control_reloaded_type};
+    &control_segment_marked_type, &control_admin_type,  &control_role_state_type, &control_reloaded_type,
+    &control_dev_user_type};
 static const struct ipc_receives control_to_role __attribute__((unused)) = {
     "supervisor to role", CONTROL_VERSION, sizeof(control_to_role_types) / sizeof(control_to_role_types[0]),
     control_to_role_types};
 
 static const struct ipc_type *const control_to_supervisor_types[] = {
-    &control_ready_type, &control_drained_type, &control_mark_segment_type, &control_fence_type,
-    &control_ask_type};
+    &control_ready_type, &control_drained_type, &control_mark_segment_type,
+    &control_fence_type, &control_ask_type,     &control_dev_user_made_type};
 static const struct ipc_receives control_to_supervisor
     __attribute__((unused)) = {"role to supervisor", CONTROL_VERSION,
                                sizeof(control_to_supervisor_types) / sizeof(control_to_supervisor_types[0]),
