@@ -1,0 +1,254 @@
+/* Opening the index, transactions, and the few calls through which every statement goes; see index.h. */
+#include "store/index.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <pthread.h>
+#include <string.h>
+
+static void note_error(struct index *index, const char *what)
+{
+    const char *why = index->db == NULL ? "out of memory" : sqlite3_errmsg(index->db);
+    sqlite3_snprintf(sizeof(index->error), index->error, "%s: %s", what, why);
+}
+
+/*
+ * SQLite makes file names absolute, but the store's directory may lie below one that its user cannot pass through: names
+ * stay relative to the working directory.
+ */
+static int keep_relative(sqlite3_vfs *vfs, const char *name, int size, char *out)
+{
+    (void)vfs;
+    sqlite3_snprintf(size, out, "%s", name);
+    return SQLITE_OK;
+}
+
+static void register_vfs(void)
+{
+    static sqlite3_vfs relative;
+    sqlite3_vfs *standard = sqlite3_vfs_find(NULL);
+    if (standard != NULL) {
+        relative = *standard;
+        relative.zName = "relative";
+        relative.xFullPathname = keep_relative;
+        relative.pNext = NULL;
+        sqlite3_vfs_register(&relative, 0);
+    }
+}
+
+static int execute(struct index *index, const char *sql)
+{
+    if (sqlite3_exec(index->db, sql, NULL, NULL, NULL) != SQLITE_OK) {
+        note_error(index, "the index cannot be set up");
+        return -1;
+    }
+    return 0;
+}
+
+static int set_up(struct index *index)
+{
+    sqlite3_busy_timeout(index->db, 2000);
+    if (!index->writer) {
+        return execute(index, "PRAGMA query_only = 1; PRAGMA cache_size = -16000; PRAGMA mmap_size = 268435456");
+    }
+    /* Checkpoints are made by index_checkpoint, between transactions, and never by a commit that somebody waits for. */
+    if (execute(index, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;"
+                       "PRAGMA cache_size = -64000; PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF") != 0 ||
+        execute(index, schema_create) != 0) {
+        return -1;
+    }
+    int64_t version = 0;
+    if (index_meta_get(index, "version", SCHEMA_VERSION, &version) != 0) {
+        return -1;
+    }
+    if (version != SCHEMA_VERSION) {
+        sqlite3_snprintf(sizeof(index->error), index->error,
+                         "the index has version %d, this program knows %d; run the program that made it, or `veredus reindex`",
+                         (int)version, SCHEMA_VERSION);
+        return -1;
+    }
+    return index_meta_set(index, "version", SCHEMA_VERSION);
+}
+
+struct index *index_open(const char *file, bool writer, struct buf *errors)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, register_vfs);
+    struct index *index = mem_new(struct index);
+    if (index == NULL) {
+        buf_append_lit(errors, "the index cannot be opened: out of memory\n");
+        return NULL;
+    }
+    index->writer = writer;
+    int flags = writer ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY;
+    int code = sqlite3_open_v2(file, &index->db, flags | SQLITE_OPEN_NOMUTEX, "relative");
+    if (code != SQLITE_OK) {
+        note_error(index, "the index cannot be opened");
+    } else if (set_up(index) == 0) {
+        return index;
+    }
+    buf_printf(errors, "%s: %s\n", file, index->error);
+    index_close(index);
+    return NULL;
+}
+
+void index_close(struct index *index)
+{
+    if (index == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < SQL_STATEMENTS; i++) {
+        sqlite3_finalize(index->statements[i]);
+    }
+    sqlite3_close(index->db);
+    mem_free(index);
+}
+
+sqlite3_stmt *sql_prepare(struct index *index, enum statement which)
+{
+    if (index->statements[which] == NULL &&
+        sqlite3_prepare_v3(index->db, schema_statements[which], -1, SQLITE_PREPARE_PERSISTENT,
+                           &index->statements[which], NULL) != SQLITE_OK) {
+        note_error(index, schema_statements[which]);
+        return NULL;
+    }
+    return index->statements[which];
+}
+
+/* A failed bind leaves NULL, which no column takes: the step then fails and is reported. */
+void sql_int(sqlite3_stmt *statement, int at, int64_t value)
+{
+    sqlite3_bind_int64(statement, at, value);
+}
+
+void sql_text(sqlite3_stmt *statement, int at, struct str value)
+{
+    sqlite3_bind_text(statement, at, value.len == 0 ? "" : value.data, (int)value.len, SQLITE_STATIC);
+}
+
+void sql_blob(sqlite3_stmt *statement, int at, const void *data, size_t len)
+{
+    sqlite3_bind_blob(statement, at, data, (int)len, SQLITE_STATIC);
+}
+
+void sql_done(sqlite3_stmt *statement)
+{
+    sqlite3_reset(statement);
+}
+
+int sql_run(struct index *index, sqlite3_stmt *statement)
+{
+    int code = sqlite3_step(statement);
+    if (code != SQLITE_DONE && code != SQLITE_ROW) {
+        note_error(index, sqlite3_sql(statement));
+    }
+    sqlite3_reset(statement);
+    return code == SQLITE_DONE || code == SQLITE_ROW ? 0 : -1;
+}
+
+bool sql_row(struct index *index, sqlite3_stmt *statement)
+{
+    int code = sqlite3_step(statement);
+    if (code == SQLITE_ROW) {
+        return true;
+    }
+    if (code != SQLITE_DONE) {
+        note_error(index, sqlite3_sql(statement));
+    }
+    sqlite3_reset(statement);
+    return false;
+}
+
+struct str sql_get_text(sqlite3_stmt *statement, int column)
+{
+    const void *text = sqlite3_column_text(statement, column);
+    int len = sqlite3_column_bytes(statement, column);
+    return text == NULL || len <= 0 ? STR_EMPTY : str_make(text, (size_t)len);
+}
+
+bool sql_get_ident(sqlite3_stmt *statement, int column, struct ident *ident)
+{
+    const void *bytes = sqlite3_column_blob(statement, column);
+    if (bytes == NULL || sqlite3_column_bytes(statement, column) != IDENT_SIZE) {
+        return false;
+    }
+    memcpy(ident->bytes, bytes, IDENT_SIZE);
+    return true;
+}
+
+static int simple(struct index *index, enum statement which)
+{
+    sqlite3_stmt *statement = sql_prepare(index, which);
+    return statement == NULL ? -1 : sql_run(index, statement);
+}
+
+int index_begin(struct index *index)
+{
+    if (index->in_transaction) {
+        return 0;
+    }
+    index->error[0] = '\0';
+    if (simple(index, SQL_BEGIN) != 0) {
+        return -1;
+    }
+    index->in_transaction = true;
+    return 0;
+}
+
+int index_commit(struct index *index)
+{
+    if (!index->in_transaction) {
+        return 0;
+    }
+    if (simple(index, SQL_COMMIT) != 0) {
+        return -1;
+    }
+    index->in_transaction = false;
+    return 0;
+}
+
+void index_rollback(struct index *index)
+{
+    if (index->in_transaction) {
+        simple(index, SQL_ROLLBACK);
+        index->in_transaction = false;
+    }
+}
+
+void index_checkpoint(struct index *index)
+{
+    int frames = 0;
+    int done = 0;
+    /* PASSIVE never waits for readers; once all is copied the next commit begins the WAL anew. */
+    if (sqlite3_wal_checkpoint_v2(index->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &frames, &done) != SQLITE_OK) {
+        log_warning("the index cannot be checkpointed: %s", sqlite3_errmsg(index->db));
+    }
+}
+
+int index_meta_get(struct index *index, const char *name, int64_t standard, int64_t *value)
+{
+    sqlite3_stmt *statement = sql_prepare(index, SQL_META_GET);
+    if (statement == NULL) {
+        return -1;
+    }
+    *value = standard;
+    sql_text(statement, 1, str_of(name));
+    index->error[0] = '\0';
+    if (sql_row(index, statement)) {
+        *value = sqlite3_column_int64(statement, 0);
+        sql_done(statement);
+    }
+    return index->error[0] == '\0' ? 0 : -1;
+}
+
+int index_meta_set(struct index *index, const char *name, int64_t value)
+{
+    sqlite3_stmt *statement = sql_prepare(index, SQL_META_SET);
+    if (statement == NULL) {
+        return -1;
+    }
+    sql_text(statement, 1, str_of(name));
+    sql_int(statement, 2, value);
+    return sql_run(index, statement);
+}

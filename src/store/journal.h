@@ -1,0 +1,48 @@
+/*
+ * The journal: what happened to each message, one row a decision, with its cause. Log lines, `veredus trace` and bounces
+ * speak from it.
+ */
+#ifndef VEREDUS_STORE_JOURNAL_H
+#define VEREDUS_STORE_JOURNAL_H
+
+#include "store/index.h"
+
+enum journal_event {
+    JOURNAL_ACCEPTED,  /* stored and answered 250 */
+    JOURNAL_REFUSED,   /* not accepted in the session */
+    JOURNAL_FILED,     /* in a mailbox */
+    JOURNAL_QUEUED,    /* waits for delivery to another host */
+    JOURNAL_DELIVERED, /* taken by another host */
+    JOURNAL_DEFERRED,  /* will be tried again */
+    JOURNAL_UNCERTAIN, /* the connection was lost after the last dot: perhaps delivered, will be tried again */
+    JOURNAL_FAILED,    /* given up */
+    JOURNAL_BOUNCED,   /* the sender was told */
+    JOURNAL_NOTICED,   /* the sender was told of a delay */
+    JOURNAL_DROPPED,   /* removed by command, or a report that could not be delivered */
+    JOURNAL_EXPUNGED,
+    JOURNAL_HELD,
+    JOURNAL_EVENTS
+};
+
+/* "accepted" and so on. */
+const char *journal_event_name(enum journal_event event);
+
+/* Sequence numbers only order the rows of one message; the wall clock and a counter of the process make them. */
+int journal_add(struct index *index, const struct ident *id, uint64_t wall_ms, enum journal_event event, struct str text);
+
+struct journal_row {
+    struct ident id;
+    uint64_t wall_ms;
+    enum journal_event event;
+    struct str text; /* lives until the callback returns */
+};
+
+int journal_of(struct index *index, const struct ident *id, bool (*each)(void *context, const struct journal_row *row),
+               void *context);
+/* The newest rows that contain this text (an address), newest message first. */
+int journal_search(struct index *index, struct str text, unsigned limit,
+                   bool (*each)(void *context, const struct journal_row *row), void *context);
+/* Forgets what is older. */
+int journal_trim(struct index *index, uint64_t before_wall_ms);
+
+#endif
