@@ -49,7 +49,7 @@ bool record_encode_header(struct record_header *h, struct str envelope, struct s
     return true;
 }
 
-enum record_state record_decode_header(const unsigned char *bytes, struct record_header *h)
+enum record_state record_decode_header(const unsigned char bytes[RECORD_HEADER], struct record_header *h)
 {
     if (memcmp(bytes, magic, sizeof(magic)) != 0 || get(bytes + 52, 4) != crc32c(0, bytes, 52) ||
         bytes[5] != RECORD_VERSION) {

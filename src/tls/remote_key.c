@@ -1,0 +1,181 @@
+/* Asking for and making signatures; see remote_key.h. */
+#include "tls/remote_key.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "ipc/proto_sign.h"
+
+#include <errno.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/rsa.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+enum { KEYS_MAX = 64 };
+
+/* Waits for the answer with this serial; answers to requests given up before are thrown away. */
+static bool await_answer(int fd, uint32_t serial, struct sign_answer *answer)
+{
+    uint64_t end = clock_monotonic_ms() + SIGN_TIMEOUT_MS;
+    for (;;) {
+        ssize_t n = recv(fd, answer, sizeof(*answer), MSG_DONTWAIT);
+        if (n == (ssize_t)sizeof(*answer) && answer->serial == serial) {
+            return true;
+        }
+        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+            return false;
+        }
+        uint64_t now = clock_monotonic_ms();
+        if (now >= end) {
+            return false;
+        }
+        if (n < 0) {
+            struct pollfd wait = {.fd = fd, .events = POLLIN};
+            if (poll(&wait, 1, (int)(end - now)) < 0 && errno != EINTR) {
+                return false;
+            }
+        }
+    }
+}
+
+bool remote_key_sign(void *context, struct str name, const char *digest, bool digested, int padding, struct str data,
+                     struct buf *signature)
+{
+    struct remote_key_client *client = context;
+    struct sign_request request = {.serial = ++client->serial,
+                                   .name_len = (uint16_t)name.len,
+                                   .data_len = (uint16_t)data.len,
+                                   .padding = (uint8_t)padding,
+                                   .digested = digested};
+    struct sign_answer answer;
+    struct str digest_name = str_of(digest);
+    if (client->fd < 0 || name.len > SIGN_NAME_MAX || data.len > SIGN_DATA_MAX ||
+        digest_name.len >= sizeof(request.digest)) {
+        return false;
+    }
+    memcpy(request.digest, digest_name.data, digest_name.len);
+    memcpy(request.name, name.data, name.len);
+    memcpy(request.data, data.data, data.len);
+    if (send(client->fd, &request, sizeof(request), MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)sizeof(request) ||
+        !await_answer(client->fd, request.serial, &answer)) {
+        return false;
+    }
+    return answer.signature_len > 0 && answer.signature_len <= SIGN_SIGNATURE_MAX &&
+           buf_append(signature, answer.signature, answer.signature_len);
+}
+
+struct key_ring {
+    size_t count;
+    struct {
+        size_t name_len;
+        char name[SIGN_NAME_MAX];
+        EVP_PKEY *key;
+    } keys[KEYS_MAX];
+};
+
+struct key_ring *key_ring_new(void)
+{
+    return mem_new(struct key_ring);
+}
+
+void key_ring_free(struct key_ring *ring)
+{
+    if (ring != NULL) {
+        for (size_t i = 0; i < ring->count; i++) {
+            EVP_PKEY_free(ring->keys[i].key);
+        }
+        mem_free(ring);
+    }
+}
+
+bool key_ring_add(struct key_ring *ring, struct str name, struct str pem)
+{
+    BIO *bio = pem.len > INT32_MAX ? NULL : BIO_new_mem_buf(pem.data, (int)pem.len);
+    EVP_PKEY *key = bio == NULL ? NULL : PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
+    BIO_free(bio);
+    if (key == NULL || name.len > SIGN_NAME_MAX) {
+        EVP_PKEY_free(key);
+        return false;
+    }
+    for (size_t i = 0; i < ring->count; i++) {
+        if (str_equal(str_make(ring->keys[i].name, ring->keys[i].name_len), name)) {
+            EVP_PKEY_free(ring->keys[i].key);
+            ring->keys[i].key = key;
+            return true;
+        }
+    }
+    if (ring->count == KEYS_MAX) {
+        EVP_PKEY_free(key);
+        return false;
+    }
+    memcpy(ring->keys[ring->count].name, name.data, name.len);
+    ring->keys[ring->count].name_len = name.len;
+    ring->keys[ring->count++].key = key;
+    return true;
+}
+
+static EVP_PKEY *find_key(const struct key_ring *ring, struct str name)
+{
+    for (size_t i = 0; i < ring->count; i++) {
+        if (str_equal(str_make(ring->keys[i].name, ring->keys[i].name_len), name)) {
+            return ring->keys[i].key;
+        }
+    }
+    return NULL;
+}
+
+static bool sign_digest(EVP_PKEY *key, const struct sign_request *request, const EVP_MD *md, unsigned char *out, size_t *len)
+{
+    EVP_PKEY_CTX *context = EVP_PKEY_CTX_new(key, NULL);
+    bool fine = context != NULL && EVP_PKEY_sign_init(context) == 1 && EVP_PKEY_CTX_set_signature_md(context, md) == 1;
+    if (fine && EVP_PKEY_is_a(key, "RSA")) {
+        bool pss = request->padding == SIGN_PADDING_PSS;
+        fine = EVP_PKEY_CTX_set_rsa_padding(context, pss ? RSA_PKCS1_PSS_PADDING : RSA_PKCS1_PADDING) == 1 &&
+               (!pss || EVP_PKEY_CTX_set_rsa_pss_saltlen(context, RSA_PSS_SALTLEN_DIGEST) == 1);
+    }
+    fine = fine && EVP_PKEY_sign(context, out, len, request->data, request->data_len) == 1;
+    EVP_PKEY_CTX_free(context);
+    return fine;
+}
+
+static bool sign_text(EVP_PKEY *key, const struct sign_request *request, unsigned char *out, size_t *len)
+{
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    bool fine = context != NULL && EVP_DigestSignInit(context, NULL, NULL, NULL, key) == 1 &&
+                EVP_DigestSign(context, out, len, request->data, request->data_len) == 1;
+    EVP_MD_CTX_free(context);
+    return fine;
+}
+
+static bool sign(const struct key_ring *ring, const struct sign_request *request, struct sign_answer *answer)
+{
+    if (request->name_len > SIGN_NAME_MAX || request->data_len > SIGN_DATA_MAX ||
+        memchr(request->digest, '\0', sizeof(request->digest)) == NULL) {
+        return false;
+    }
+    EVP_PKEY *key = find_key(ring, str_make(request->name, request->name_len));
+    size_t len = sizeof(answer->signature);
+    const EVP_MD *md = request->digested ? EVP_get_digestbyname(request->digest) : NULL;
+    bool fine = key != NULL && (request->digested ? md != NULL && request->data_len == EVP_MD_get_size(md) &&
+                                                        sign_digest(key, request, md, answer->signature, &len)
+                                                  : sign_text(key, request, answer->signature, &len));
+    answer->signature_len = fine ? (uint16_t)len : 0;
+    return fine;
+}
+
+bool key_ring_serve(struct key_ring *ring, int fd)
+{
+    struct sign_request request;
+    ssize_t n = recv(fd, &request, sizeof(request), MSG_DONTWAIT | MSG_TRUNC);
+    if (n < 0) {
+        return errno == EAGAIN || errno == EINTR;
+    }
+    if (n != (ssize_t)sizeof(request)) {
+        return false;
+    }
+    struct sign_answer answer = {.serial = request.serial};
+    sign(ring, &request, &answer);
+    return send(fd, &answer, sizeof(answer), MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)sizeof(answer);
+}
