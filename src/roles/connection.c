@@ -1,0 +1,325 @@
+/* A client's connection; see connection.h. */
+#include "roles/connection.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { READS_A_PASS = 4 };
+
+/* One area for all connections of the process: input is consumed or copied to `pending` before the next read. */
+static char read_area[CONNECTION_READ_SIZE];
+
+static void handle_ready(void *context, unsigned what);
+
+static void watch_for(struct connection *c, unsigned what)
+{
+    if (c->watched != what) {
+        c->watched = (uint8_t)what;
+        loop_rewatch(&c->watch, what);
+    }
+}
+
+/* What is waited for follows from the state: nobody reads while paused, output waits for room. */
+static void update_watch(struct connection *c)
+{
+    if (c->dead || c->handshaking) {
+        return;
+    }
+    unsigned what = c->paused || c->closing ? 0U : (unsigned)LOOP_READ;
+    if (c->sent < c->out.len) {
+        what |= LOOP_WRITE;
+    }
+    watch_for(c, what);
+}
+
+static void release(struct connection *c, const char *reason)
+{
+    if (c->dead) {
+        return;
+    }
+    c->dead = true;
+    loop_unwatch(&c->watch);
+    loop_undefer(c->loop, &c->task);
+    if (c->tls != NULL) {
+        tls_shutdown(c->tls);
+        tls_free(c->tls);
+        c->tls = NULL;
+    }
+    close(c->fd);
+    c->fd = -1;
+    buf_wipe(&c->out);
+    buf_wipe(&c->pending);
+    c->events->closed(c, reason);
+}
+
+bool connection_open(struct connection *c, struct loop *loop, int fd, const struct connection_events *events,
+                     size_t out_limit)
+{
+    *c = (struct connection){.events = events,
+                             .loop = loop,
+                             .fd = fd,
+                             .out = buf_make(out_limit),
+                             .pending = buf_make(CONNECTION_READ_SIZE),
+                             .watched = LOOP_READ,
+                             .reason = ""};
+    if (loop_watch(loop, &c->watch, fd, LOOP_READ, handle_ready, c) != 0) {
+        close(fd);
+        c->dead = true;
+        return false;
+    }
+    return true;
+}
+
+/* Writes some of the output: octets taken, 0 if the kernel is full, -1 if the peer is gone. */
+static ssize_t write_some(struct connection *c)
+{
+    const char *data = c->out.data + c->sent;
+    size_t len = c->out.len - c->sent;
+    if (c->tls == NULL) {
+        ssize_t n = send(c->fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        return n >= 0 ? n : errno == EAGAIN || errno == EINTR ? 0 : -1;
+    }
+    size_t done = 0;
+    enum tls_result result = tls_write(c->tls, data, len, &done);
+    return result == TLS_OK ? (ssize_t)done : result == TLS_WANT_WRITE || result == TLS_WANT_READ ? 0 : -1;
+}
+
+void connection_flush(struct connection *c)
+{
+    if (c->dead || c->handshaking) {
+        return;
+    }
+    bool had = c->sent < c->out.len;
+    while (c->sent < c->out.len) {
+        ssize_t n = write_some(c);
+        if (n < 0) {
+            release(c, "the client is gone");
+            return;
+        }
+        if (n == 0) {
+            break;
+        }
+        c->sent += (size_t)n;
+    }
+    if (c->sent == c->out.len) {
+        buf_free(&c->out); /* an idle connection holds no buffers */
+        c->sent = 0;
+        if (c->closing) {
+            release(c, c->reason);
+            return;
+        }
+        if (had && c->events->drained != NULL) {
+            c->events->drained(c);
+            if (c->dead) {
+                return;
+            }
+        }
+    }
+    update_watch(c);
+}
+
+static void keep_pending(struct connection *c, struct str left)
+{
+    if (left.len > 0 && !c->dead && !buf_append_str(&c->pending, left)) {
+        release(c, "out of memory for input");
+    }
+}
+
+/* Hands bytes to the engine; keeps what it leaves. */
+static void deliver(struct connection *c, struct str input)
+{
+    c->events->input(c, &input);
+    if (!c->dead && !c->closing) {
+        keep_pending(c, input);
+    }
+}
+
+/* Octets read, 0 if there are none now, -1 at the end. */
+static ssize_t read_some(struct connection *c)
+{
+    if (c->tls == NULL) {
+        ssize_t n = recv(c->fd, read_area, sizeof(read_area), MSG_DONTWAIT);
+        return n > 0 ? n : n < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : -1;
+    }
+    size_t done = 0;
+    enum tls_result result = tls_read(c->tls, read_area, sizeof(read_area), &done);
+    return result == TLS_OK ? (ssize_t)done : result == TLS_WANT_READ || result == TLS_WANT_WRITE ? 0 : -1;
+}
+
+static void resume_task(void *context)
+{
+    struct connection *c = context;
+    if (c->dead || c->paused || c->closing || c->handshaking) {
+        return;
+    }
+    if (c->pending.len > 0) {
+        struct buf pending = c->pending;
+        c->pending = buf_make(CONNECTION_READ_SIZE);
+        deliver(c, buf_str(&pending));
+        buf_wipe(&pending);
+    }
+    /* TLS may hold decrypted input of which the socket does not tell. */
+    for (int i = 0; c->tls != NULL && i < READS_A_PASS && !c->dead && !c->paused && !c->closing && !c->handshaking; i++) {
+        ssize_t n = read_some(c);
+        if (n < 0) {
+            release(c, "the client closed the connection");
+            return;
+        }
+        if (n == 0) {
+            break;
+        }
+        deliver(c, str_make(read_area, (size_t)n));
+    }
+    connection_flush(c);
+}
+
+static void read_input(struct connection *c)
+{
+    for (int i = 0; i < READS_A_PASS && !c->dead && !c->paused && !c->closing && !c->handshaking; i++) {
+        ssize_t n = read_some(c);
+        if (n < 0) {
+            release(c, "the client closed the connection");
+            return;
+        }
+        if (n == 0) {
+            break;
+        }
+        deliver(c, str_make(read_area, (size_t)n));
+        if (c->tls == NULL && n < CONNECTION_READ_SIZE) {
+            break; /* that was all for now: spares a call that would say so */
+        }
+        if (i == READS_A_PASS - 1 && c->tls != NULL) {
+            loop_defer(c->loop, &c->task, resume_task, c);
+        }
+    }
+}
+
+static void handshake(struct connection *c)
+{
+    enum tls_result result = tls_handshake(c->tls);
+    switch (result) {
+    case TLS_OK:
+        c->handshaking = false;
+        c->events->secured(c);
+        if (!c->dead) {
+            loop_defer(c->loop, &c->task, resume_task, c);
+        }
+        break;
+    case TLS_WANT_READ: watch_for(c, LOOP_READ); break;
+    case TLS_WANT_WRITE: watch_for(c, LOOP_WRITE); break;
+    default: release(c, tls_error()); break;
+    }
+}
+
+static void handle_ready(void *context, unsigned what)
+{
+    struct connection *c = context;
+    if (c->handshaking) {
+        handshake(c);
+        return;
+    }
+    if ((what & LOOP_READ) != 0) {
+        read_input(c);
+    }
+    connection_flush(c);
+}
+
+bool connection_start_tls(struct connection *c, struct tls_context *context)
+{
+    if (c->dead) {
+        return false;
+    }
+    connection_flush(c);
+    if (c->dead || c->out.len > c->sent) {
+        return false; /* 220 is a few octets: a socket that does not take them is no good */
+    }
+    buf_wipe(&c->pending);
+    c->tls = tls_server(context, c->fd);
+    if (c->tls == NULL) {
+        return false;
+    }
+    c->handshaking = true;
+    c->paused = false;
+    watch_for(c, LOOP_READ);
+    return true;
+}
+
+void connection_pause(struct connection *c)
+{
+    c->paused = true;
+}
+
+void connection_resume(struct connection *c)
+{
+    c->paused = false;
+    if (!c->dead) {
+        loop_defer(c->loop, &c->task, resume_task, c);
+    }
+}
+
+void connection_finish(struct connection *c, const char *reason)
+{
+    if (!c->dead) {
+        c->closing = true;
+        c->reason = reason;
+        connection_flush(c);
+    }
+}
+
+void connection_abort(struct connection *c, const char *reason)
+{
+    release(c, reason);
+}
+
+static bool mapped_ipv4(const struct sockaddr_storage *address, struct in_addr *ipv4)
+{
+    if (address->ss_family == AF_INET) {
+        *ipv4 = ((const struct sockaddr_in *)(const void *)address)->sin_addr;
+        return true;
+    }
+    const struct in6_addr *v6 = &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
+    if (address->ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(v6)) {
+        memcpy(ipv4, &v6->s6_addr[12], 4);
+        return true;
+    }
+    return false;
+}
+
+void address_text(const struct sockaddr_storage *address, char text[CONNECTION_ADDRESS_TEXT])
+{
+    struct in_addr ipv4;
+    text[0] = '\0';
+    if (mapped_ipv4(address, &ipv4)) {
+        inet_ntop(AF_INET, &ipv4, text, CONNECTION_ADDRESS_TEXT);
+    } else if (address->ss_family == AF_INET6) {
+        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr, text,
+                  CONNECTION_ADDRESS_TEXT);
+    }
+}
+
+bool address_is_loopback(const struct sockaddr_storage *address)
+{
+    struct in_addr ipv4;
+    if (mapped_ipv4(address, &ipv4)) {
+        return (ntohl(ipv4.s_addr) >> 24) == 127;
+    }
+    return address->ss_family == AF_INET6 &&
+           IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr);
+}
+
+size_t address_prefix(const struct sockaddr_storage *address, unsigned char prefix[16])
+{
+    struct in_addr ipv4;
+    if (mapped_ipv4(address, &ipv4)) {
+        memcpy(prefix, &ipv4, 4);
+        return 4;
+    }
+    if (address->ss_family == AF_INET6) {
+        memcpy(prefix, &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr, 8);
+        return 8;
+    }
+    return 0;
+}

@@ -1,0 +1,235 @@
+/* smtpd's side of the log; see log_writer.h. */
+#include "roles/log_writer.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "ipc/proto_log.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum { SEGMENTS_MAX = 8, WAIT_FOR_SEGMENT_MS = 10000 };
+
+struct open_segment {
+    uint64_t id;
+    uint64_t offset;
+    uint64_t size_limit;
+    int fd;
+};
+
+struct log_writer {
+    struct role *role;
+    void (*done)(void *owner, enum batch_result result);
+    struct batch *filling;
+    struct batch *writing; /* NULL: the thread is idle */
+    struct batch *spare;
+    struct open_segment segments[SEGMENTS_MAX]; /* the first is the one in use */
+    size_t segment_count;
+    bool accepting;
+    bool started;
+    struct loop_task task;
+    struct loop_watch watch;
+    struct loop_timer timer; /* runs while records wait for a segment */
+    int event_fd;
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t work;
+    struct batch *job; /* for the thread, under the mutex */
+    int job_fd;
+};
+
+static void *thread_main(void *context)
+{
+    struct log_writer *w = context;
+    for (;;) {
+        pthread_mutex_lock(&w->mutex);
+        while (w->job == NULL) {
+            pthread_cond_wait(&w->work, &w->mutex);
+        }
+        struct batch *batch = w->job;
+        int fd = w->job_fd;
+        w->job = NULL;
+        pthread_mutex_unlock(&w->mutex);
+        batch_write(batch, &io_system, fd);
+        uint64_t one = 1;
+        if (write(w->event_fd, &one, sizeof(one)) != (ssize_t)sizeof(one)) {
+            log_error("the log's helper thread cannot wake the loop");
+        }
+    }
+    return NULL;
+}
+
+static void tell_flushed(struct log_writer *w, const struct open_segment *segment, uint32_t records)
+{
+    struct log_flushed message = {.segment = segment->id, .offset = segment->offset, .records = records};
+    role_send(role_peer_of(w->role, ROLE_STORE), &log_flushed_type, &message);
+}
+
+static void drop_first_segment(struct log_writer *w, bool failed)
+{
+    struct log_sealed message = {
+        .segment = w->segments[0].id, .offset = w->segments[0].offset, .failed = failed};
+    role_send(role_peer_of(w->role, ROLE_STORE), &log_sealed_type, &message);
+    close(w->segments[0].fd);
+    w->segment_count--;
+    memmove(&w->segments[0], &w->segments[1], w->segment_count * sizeof(w->segments[0]));
+}
+
+static void answer_all(struct log_writer *w, struct batch *batch, enum batch_result result)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        w->done(batch->items[i].owner, result);
+    }
+    batch_clear(batch);
+}
+
+static void no_segment_came(void *context)
+{
+    struct log_writer *w = context;
+    if (w->segment_count == 0 && w->filling->count > 0) {
+        log_warning("no log segment came from the store in time: %zu messages are deferred", w->filling->count);
+        answer_all(w, w->filling, BATCH_FAILED);
+    }
+}
+
+static void start_writing(void *context)
+{
+    struct log_writer *w = context;
+    if (w->writing != NULL || w->filling->count == 0 || !w->started) {
+        return;
+    }
+    while (w->segment_count > 0 && w->segments[0].offset > 0 &&
+           w->segments[0].offset + w->filling->octets > w->segments[0].size_limit) {
+        drop_first_segment(w, false);
+    }
+    if (w->segment_count == 0) {
+        if (w->timer.loop == NULL) {
+            loop_timer_start(w->role->loop, &w->timer, WAIT_FOR_SEGMENT_MS, false, no_segment_came, w);
+        }
+        return;
+    }
+    loop_timer_stop(&w->timer);
+    w->writing = w->filling;
+    w->filling = w->spare;
+    w->spare = NULL;
+    pthread_mutex_lock(&w->mutex);
+    w->job = w->writing;
+    w->job_fd = w->segments[0].fd;
+    pthread_cond_signal(&w->work);
+    pthread_mutex_unlock(&w->mutex);
+}
+
+static void written(void *context, unsigned what)
+{
+    (void)what;
+    struct log_writer *w = context;
+    uint64_t count;
+    if (read(w->event_fd, &count, sizeof(count)) != (ssize_t)sizeof(count) || w->writing == NULL) {
+        return;
+    }
+    struct batch *batch = w->writing;
+    w->writing = NULL;
+    w->spare = batch;
+    if (batch->result == BATCH_STORED) {
+        w->segments[0].offset += batch->octets;
+        tell_flushed(w, &w->segments[0], (uint32_t)batch->count);
+    } else {
+        log_error("the log cannot be written: %s; %zu messages are deferred, and this segment is not used again",
+                  strerror(batch->error), batch->count);
+        drop_first_segment(w, true);
+    }
+    answer_all(w, batch, batch->result);
+    start_writing(w);
+}
+
+struct log_writer *log_writer_new(struct role *role, void (*done)(void *owner, enum batch_result result))
+{
+    struct log_writer *w = mem_new(struct log_writer);
+    if (w == NULL) {
+        return NULL;
+    }
+    w->role = role;
+    w->done = done;
+    w->accepting = true;
+    w->filling = batch_new();
+    w->spare = batch_new();
+    w->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    pthread_mutex_init(&w->mutex, NULL);
+    pthread_cond_init(&w->work, NULL);
+    if (w->filling == NULL || w->spare == NULL || w->event_fd < 0 ||
+        loop_watch(role->loop, &w->watch, w->event_fd, LOOP_READ, written, w) != 0) {
+        batch_free(w->filling);
+        batch_free(w->spare);
+        mem_free(w);
+        return NULL;
+    }
+    return w;
+}
+
+int log_writer_start(struct log_writer *w)
+{
+    if (pthread_create(&w->thread, NULL, thread_main, w) != 0) {
+        log_error("the log's helper thread cannot be started");
+        return -1;
+    }
+    w->started = true;
+    return 0;
+}
+
+bool log_writer_accepts(const struct log_writer *w)
+{
+    return w->accepting;
+}
+
+bool log_writer_add(struct log_writer *w, struct record_header *header, struct str envelope, struct str trace,
+                    struct str body, void *owner)
+{
+    if (!batch_add(w->filling, header, envelope, trace, body, owner)) {
+        return false;
+    }
+    loop_defer(w->role->loop, &w->task, start_writing, w);
+    return true;
+}
+
+static void take_segment(struct log_writer *w, const struct log_segment *message, int fd)
+{
+    if (w->segment_count == SEGMENTS_MAX) {
+        close(fd);
+        return;
+    }
+    w->segments[w->segment_count++] = (struct open_segment){
+        .id = message->segment, .offset = message->offset, .size_limit = message->size_limit, .fd = fd};
+    loop_defer(w->role->loop, &w->task, start_writing, w);
+}
+
+bool log_writer_message(struct log_writer *w, const struct ipc_type *type, const void *message, int fd)
+{
+    if (type == &log_segment_type) {
+        take_segment(w, message, fd);
+    } else if (type == &log_space_type) {
+        const struct log_space *space = message;
+        if (w->accepting != (space->accepting != 0)) {
+            log_warning("mail is %s: %llu MiB of the disk are free, %llu MiB are kept in reserve",
+                        space->accepting ? "accepted again" : "deferred with 452 4.3.1",
+                        (unsigned long long)(space->free_bytes >> 20), (unsigned long long)(space->reserve_bytes >> 20));
+        }
+        w->accepting = space->accepting != 0;
+    } else if (type != &log_applied_type) {
+        return false;
+    }
+    return true;
+}
+
+void log_writer_store_up(struct log_writer *w)
+{
+    for (size_t i = 0; i < w->segment_count; i++) {
+        tell_flushed(w, &w->segments[i], 0);
+    }
+}
+
+bool log_writer_busy(const struct log_writer *w)
+{
+    return w->writing != NULL || w->filling->count > 0;
+}
