@@ -30,7 +30,7 @@ char *buf_reserve(struct buf *b, size_t more)
         return NULL;
     }
     size_t need = b->len + more;
-    if (need > b->cap) {
+    if (need > b->cap || b->data == NULL) {
         size_t cap = b->cap < 64 ? 64 : b->cap * 2;
         if (cap < need) {
             cap = need;
@@ -49,23 +49,18 @@ char *buf_reserve(struct buf *b, size_t more)
     return b->data + b->len;
 }
 
-bool buf_append(struct buf *b, const void *data, size_t len)
+bool buf_append_growing(struct buf *b, const void *data, size_t len)
 {
-    char *room = buf_reserve(b, len);
-    if (room == NULL) {
-        /* Reserving nothing in an empty buffer gives no pointer, and is no failure. */
+    if (len == 0) {
         return !b->failed;
     }
-    if (len > 0) {
-        memcpy(room, data, len);
-        b->len += len;
+    char *room = buf_reserve(b, len);
+    if (room == NULL) {
+        return false;
     }
+    memcpy(room, data, len);
+    b->len += len;
     return true;
-}
-
-bool buf_append_char(struct buf *b, char c)
-{
-    return buf_append(b, &c, 1);
 }
 
 bool buf_append_u64(struct buf *b, uint64_t value)
@@ -124,6 +119,7 @@ bool buf_append_escaped(struct buf *b, struct str s, size_t max)
 {
     static const char hex[] = "0123456789abcdef";
     size_t added = 0;
+    size_t cut = b->len; /* where the mark of what is left out has room behind it */
     for (size_t at = 0; at < s.len;) {
         char escape[4];
         const char *piece = s.data + at;
@@ -142,18 +138,16 @@ bool buf_append_escaped(struct buf *b, struct str s, size_t max)
             piece = "\\\\";
             len = 2;
         }
-        /* Three bytes stay free for the mark of what was left out. */
-        if (added + len + 3 > max && at + step < s.len) {
-            return max >= added + 3 ? buf_append_lit(b, "...") : !b->failed;
-        }
         if (added + len > max) {
-            return !b->failed;
+            buf_truncate(b, cut);
+            return max >= 3 ? buf_append_lit(b, "...") : !b->failed;
         }
         if (!buf_append(b, piece, len)) {
             return false;
         }
         added += len;
         at += step;
+        cut = added + 3 <= max ? b->len : cut;
     }
     return !b->failed;
 }

@@ -52,13 +52,26 @@ static inline struct str buf_str(const struct buf *b)
 
 /* Room for `more` bytes behind len; NULL (and failed) if there is none. Add to len what was used. */
 char *buf_reserve(struct buf *b, size_t more);
-bool buf_append(struct buf *b, const void *data, size_t len);
+/* What buf_append does where the room is not there yet. */
+bool buf_append_growing(struct buf *b, const void *data, size_t len);
+static inline bool buf_append(struct buf *b, const void *data, size_t len)
+{
+    if (b->failed || len == 0 || len > b->cap - b->len || b->len + len > b->limit) {
+        return buf_append_growing(b, data, len);
+    }
+    memcpy(b->data + b->len, data, len);
+    b->len += len;
+    return true;
+}
 static inline bool buf_append_str(struct buf *b, struct str s)
 {
     return buf_append(b, s.data, s.len);
 }
 #define buf_append_lit(b, literal) buf_append((b), "" literal, sizeof(literal) - 1)
-bool buf_append_char(struct buf *b, char c);
+static inline bool buf_append_char(struct buf *b, char c)
+{
+    return buf_append(b, &c, 1);
+}
 bool buf_append_u64(struct buf *b, uint64_t value);
 /* printf for our own text: never with a format that came from outside. */
 bool buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -75,5 +88,23 @@ void buf_consume(struct buf *b, size_t len);
 bool buf_append_le16(struct buf *b, uint16_t value);
 bool buf_append_le32(struct buf *b, uint32_t value);
 bool buf_append_le64(struct buf *b, uint64_t value);
+
+/* The same back, of 2, 4 or 8 octets at any address. */
+static inline uint16_t read_le16(const void *at)
+{
+    const unsigned char *u = at;
+    return (uint16_t)(u[0] | u[1] << 8);
+}
+
+static inline uint32_t read_le32(const void *at)
+{
+    const unsigned char *u = at;
+    return (uint32_t)u[0] | (uint32_t)u[1] << 8 | (uint32_t)u[2] << 16 | (uint32_t)u[3] << 24;
+}
+
+static inline uint64_t read_le64(const void *at)
+{
+    return read_le32(at) | (uint64_t)read_le32((const unsigned char *)at + 4) << 32;
+}
 
 #endif

@@ -1,7 +1,10 @@
 /* The system calls behind a table; see io.h. */
 #include "base/io.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -30,5 +33,23 @@ const struct io io_system = {.openat = system_openat,
                              .fdatasync = fdatasync,
                              .fsync = fsync,
                              .unlinkat = system_unlinkat,
+                             .mkdir = mkdir,
+                             .rename = rename,
                              .close = close,
                              .free_space = system_free_space};
+
+bool io_write_all(int fd, struct str text)
+{
+    while (text.len > 0) {
+        ssize_t n = write(fd, text.data, text.len);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            errno = n == 0 ? EIO : errno;
+            return false;
+        }
+        text = str_from(text, (size_t)n);
+    }
+    return true;
+}

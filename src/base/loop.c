@@ -11,9 +11,15 @@ struct loop {
     struct event_base *base;
     struct loop_task *first;
     struct loop_task **last;
+    struct loop_task *late;
+    unsigned late_passes;
+    bool busy; /* something was ready in this pass */
     uint64_t now;
     bool stopped;
 };
+
+/* After so many passes late tasks run even if there is always something ready. */
+enum { LATE_PASSES_MAX = 8 };
 
 struct loop *loop_new(void)
 {
@@ -58,13 +64,32 @@ static void run_deferred(struct loop *loop)
     }
 }
 
+static void run_late(struct loop *loop)
+{
+    struct loop_task *task = loop->late;
+    loop->late = NULL;
+    loop->late_passes = 0;
+    while (task != NULL) {
+        struct loop_task *next = task->next;
+        task->queued = false;
+        task->run(task->context);
+        task = next;
+    }
+    run_deferred(loop);
+}
+
 void loop_pass(struct loop *loop, bool wait)
 {
     run_deferred(loop);
     log_flush();
-    event_base_loop(loop->base, EVLOOP_ONCE | (wait && !loop->stopped ? 0 : EVLOOP_NONBLOCK));
+    loop->busy = false;
+    event_base_loop(loop->base,
+                    EVLOOP_ONCE | (wait && !loop->stopped && loop->late == NULL ? 0 : EVLOOP_NONBLOCK));
     loop->now = clock_monotonic_ms();
     run_deferred(loop);
+    if (loop->late != NULL && (!loop->busy || ++loop->late_passes == LATE_PASSES_MAX)) {
+        run_late(loop);
+    }
 }
 
 void loop_run(struct loop *loop)
@@ -102,6 +127,7 @@ static void watch_event(evutil_socket_t fd, short what, void *context)
     (void)fd;
     struct loop_watch *watch = context;
     note_time(watch->loop);
+    watch->loop->busy = true;
     watch->ready(watch->context, (unsigned)what & (EV_READ | EV_WRITE));
 }
 
@@ -154,6 +180,9 @@ static void timer_event(evutil_socket_t fd, short what, void *context)
     (void)what;
     struct loop_timer *timer = context;
     note_time(timer->loop);
+    if ((event_get_events(&timer->event) & EV_PERSIST) == 0) {
+        timer->loop = NULL; /* it is not running any more, and may be started anew by what follows */
+    }
     timer->expired(timer->context);
 }
 
@@ -192,6 +221,15 @@ void loop_defer(struct loop *loop, struct loop_task *task, void (*run)(void *con
     task->queued = true;
     *loop->last = task;
     loop->last = &task->next;
+}
+
+void loop_defer_late(struct loop *loop, struct loop_task *task, void (*run)(void *context), void *context)
+{
+    if (task->queued) {
+        return;
+    }
+    *task = (struct loop_task){.run = run, .context = context, .next = loop->late, .queued = true};
+    loop->late = task;
 }
 
 void loop_undefer(struct loop *loop, struct loop_task *task)

@@ -69,6 +69,11 @@ int loop_timer_start(struct loop *loop, struct loop_timer *timer, uint64_t ms, b
 void loop_timer_stop(struct loop_timer *timer);
 
 void loop_defer(struct loop *loop, struct loop_task *task, void (*run)(void *context), void *context);
+/*
+ * For work that is the cheaper the more has come together: once nothing else is ready, or after a few passes. It cannot be
+ * taken back.
+ */
+void loop_defer_late(struct loop *loop, struct loop_task *task, void (*run)(void *context), void *context);
 /* Takes a task back that has not run; its memory may then go. */
 void loop_undefer(struct loop *loop, struct loop_task *task);
 

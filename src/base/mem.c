@@ -1,6 +1,7 @@
 /* The allocator, with the switch that lets tests make it fail; see mem.h. */
 #include "base/mem.h"
 
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -68,6 +69,12 @@ void mem_free(void *memory)
         count_live(-1);
         free(memory);
     }
+}
+
+void mem_keep_freed(size_t octets, size_t largest)
+{
+    mallopt(M_TRIM_THRESHOLD, (int)octets);
+    mallopt(M_MMAP_THRESHOLD, (int)largest);
 }
 
 void mem_fail_at(uint64_t k, int once)

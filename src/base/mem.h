@@ -22,6 +22,12 @@ void mem_free(void *memory);
 #define mem_new(type) ((type *)mem_zalloc(1, sizeof(type)))
 
 /*
+ * For roles that take and give back message bodies all the time: up to `octets` that have been freed stay with the
+ * process, and only pieces larger than `largest` come from the system one by one. Else nearly every body costs page faults.
+ */
+void mem_keep_freed(size_t octets, size_t largest);
+
+/*
  * For tests: the allocation number `k` from now (1 is the next) fails, once if `once`,
  * else it and all that follow. 0 switches it off.
  */

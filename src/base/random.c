@@ -22,9 +22,16 @@ void random_bytes(void *out, size_t len)
     abort();
 }
 
+/* A call of the system gives as many numbers as it gives at once; each is wiped when it is handed out. */
 uint64_t random_u64(void)
 {
-    uint64_t value = 0;
-    random_bytes(&value, sizeof(value));
+    static _Thread_local uint64_t numbers[32];
+    static _Thread_local size_t left;
+    if (left == 0) {
+        random_bytes(numbers, sizeof(numbers));
+        left = sizeof(numbers) / sizeof(numbers[0]);
+    }
+    uint64_t value = numbers[--left];
+    numbers[left] = 0;
     return value;
 }

@@ -20,9 +20,9 @@ struct str {
 
 /* A slice of a string literal. */
 #define STR(literal) ((struct str){.data = ("" literal), .len = sizeof(literal) - 1})
-#define STR_EMPTY ((struct str){.data = "", .len = 0})
+#define STR_EMPTY    ((struct str){.data = "", .len = 0})
 /* Arguments for printf's "%.*s"; only for text that is known to be clean. */
-#define STR_ARGS(s) (int)(s).len, (s).data
+#define STR_ARGS(s)  (int)(s).len, (s).data
 
 static inline struct str str_make(const void *data, size_t len)
 {
@@ -44,7 +44,8 @@ static inline struct str str_sub(struct str s, size_t from, size_t to)
     if (from > to) {
         from = to;
     }
-    return (struct str){.data = s.data + from, .len = to - from};
+    /* Adding nothing to the NULL of a slice that is none would be undefined. */
+    return (struct str){.data = from == 0 ? s.data : s.data + from, .len = to - from};
 }
 
 static inline struct str str_from(struct str s, size_t from)
@@ -70,6 +71,13 @@ static inline char ascii_upper(char c)
 static inline bool ascii_is_digit(char c)
 {
     return c >= '0' && c <= '9';
+}
+
+/* -1: not a hexadecimal digit. */
+static inline int ascii_hex_value(char c)
+{
+    char l = ascii_lower(c);
+    return ascii_is_digit(c) ? c - '0' : l >= 'a' && l <= 'f' ? l - 'a' + 10 : -1;
 }
 
 static inline bool ascii_is_alpha(char c)
