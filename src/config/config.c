@@ -1,53 +1,61 @@
 /*
  * Reading the configuration with libconfuse, from the table in settings.c. libconfuse sees every value as a string; types,
- * bounds and words are checked here, so that each error can name its line.
+ * bounds and words are checked in values.c, so that each error can name its line.
  */
-#include "config/config.h"
+#include "config/config_private.h"
 
 #include "base/mem.h"
-#include "config/settings.h"
 
 #include <confuse.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
 
-enum { ARENA_MAX = 8 << 20, LINES_MAX = 4096, TEXT_MAX = 4 << 20, SETTINGS_MAX = 32 };
+enum { ARENA_MAX = 8 << 20, LINES_MAX = 4096, SETTINGS_MAX = 32, LIST_MAX = 64 };
 
-/* Where an option was set: libconfuse tells its line only while it reads it. */
+/* Where a setting or section was given: libconfuse tells its line only while it reads it. */
 struct option_line {
     const cfg_t *section;
     const char *name;
     unsigned line;
+    unsigned values; /* of a list, so far */
+    unsigned firsts; /* calls with one value */
 };
 
-struct reader {
-    struct config *config;
-    struct buf *errors;
-    const char *file_name;
+struct parse {
+    struct config_reader reader;
+    size_t sections_ended;
     size_t line_count;
     struct option_line lines[LINES_MAX];
-    bool failed;
 };
 
 /* libconfuse's callbacks carry no context of ours. */
-static struct reader *current;
+static struct parse *current;
 
-static void complain(unsigned line, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void complain(unsigned line, const char *format, ...)
+__attribute__((format(printf, 3, 0))) static void add_error(struct config_reader *reader, unsigned line,
+                                                            const char *format, va_list args)
 {
     char text[1024];
+    int n = vsnprintf(text, sizeof(text), format, args);
+    reader->failed = true;
+    if (n >= 0) {
+        buf_append_str(reader->errors, str_of(reader->file_name));
+        if (line > 0) {
+            buf_printf(reader->errors, ":%u", line);
+        }
+        buf_append_lit(reader->errors, ": ");
+        size_t len = (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1;
+        buf_append_escaped(reader->errors, str_make(text, len), 1024);
+        buf_append_char(reader->errors, '\n');
+    }
+}
+
+void config_complain(struct config_reader *reader, unsigned line, const char *format, ...)
+{
     va_list args;
     va_start(args, format);
-    int n = vsnprintf(text, sizeof(text), format, args);
+    add_error(reader, line, format, args);
     va_end(args);
-    current->failed = true;
-    if (n >= 0) {
-        buf_printf(current->errors, "%s:%u: ", current->file_name, line);
-        size_t len = (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1;
-        buf_append_escaped(current->errors, str_make(text, len), 1024);
-        buf_append_char(current->errors, '\n');
-    }
 }
 
 /* Edit distance of two short words, at most `limit` + 1. */
@@ -80,22 +88,39 @@ struct str config_nearest(struct str word, const char *const *words, size_t coun
     struct str found = STR_EMPTY;
     for (size_t i = 0; i < count; i++) {
         size_t d = distance(word, str_of(words[i]));
-        if (d <= best && d < SIZE_MAX) {
-            best = d;
-            found = str_of(words[i]);
-            if (d > 0) {
-                best = d - 1; /* a later word must be nearer */
-            } else {
-                break;
-            }
+        if (d > best || d == SIZE_MAX) {
+            continue;
         }
+        found = str_of(words[i]);
+        if (d == 0) {
+            break;
+        }
+        best = d - 1; /* a later word must be nearer */
     }
     return found;
 }
 
 /* libconfuse's own errors: syntax, and options that do not exist. */
 
-static void suggest(cfg_t *section, const char *name)
+static const char *place_of(const cfg_t *section)
+{
+    return section->name != NULL && strcmp(section->name, "root") != 0 ? section->name : "the file";
+}
+
+/* The section that has a setting of this name; NULL if there is none. */
+static const struct section *owner_of(const char *name)
+{
+    for (size_t i = 0; i < config_section_count; i++) {
+        for (size_t k = 0; k < config_sections[i].count; k++) {
+            if (strcmp(config_sections[i].settings[k].name, name) == 0) {
+                return &config_sections[i];
+            }
+        }
+    }
+    return NULL;
+}
+
+static void unknown_name(cfg_t *section, const char *name)
 {
     const char *names[SETTINGS_MAX];
     size_t count = 0;
@@ -103,289 +128,220 @@ static void suggest(cfg_t *section, const char *name)
         names[count++] = opt->name;
     }
     struct str near = config_nearest(str_of(name), names, count);
-    const char *where = section->name != NULL && strcmp(section->name, "root") != 0 ? section->name : "the file";
-    if (near.len > 0) {
-        complain((unsigned)section->line, "\"%s\" is not a setting of %s; did you mean \"%.*s\"?", name, where,
-                 STR_ARGS(near));
-    } else {
-        complain((unsigned)section->line, "\"%s\" is not a setting of %s; see veredus.conf(5)", name, where);
+    const struct section *owner = owner_of(name);
+    char advice[160] = "see veredus.conf(5)";
+    if (owner != NULL && owner->name[0] == '\0') {
+        snprintf(advice, sizeof(advice), "it stands outside all sections; is a } missing before it?");
+    } else if (owner != NULL) {
+        snprintf(advice, sizeof(advice), "it is one of %s: write %s%s { %s = ... }", owner->name, owner->name,
+                 owner->titled ? " \"NAME\"" : "", name);
+    } else if (near.len > 0) {
+        snprintf(advice, sizeof(advice), "did you mean \"%.*s\"?", STR_ARGS(near));
     }
+    config_complain(&current->reader, (unsigned)section->line, "\"%s\" is not a setting of %s; %s", name,
+                    place_of(section), advice);
 }
+
+/* What libconfuse says, and how we say it. The name in its text comes as the argument. */
+static const struct {
+    const char *theirs;
+    const char *ours;
+} messages[] = {
+    {"missing equal sign after option", "\"%s\" needs an = and a value behind it"},
+    {"missing title for section", "a section %s needs a name: write %s \"NAME\" { ... }"},
+    {"missing opening brace for section", "\"%s\" is a section: write %s { ... }"},
+    {"found duplicate title",
+     "there is a section named \"%s\" already; put the settings together, or give it another name"},
+    {"attempt to append to non-list option", "\"%s\" has one value: write = and not +="},
+    {"unexpected token",
+     "\"%s\" does not belong here; values of a list stand in { }, and nothing else needs commas or brackets"},
+    {"premature end of file", "the file ends in the middle of a setting%.0s"},
+    {"unterminated string constant", "a quote is not closed%.0s"},
+};
 
 static void on_error(cfg_t *section, const char *format, va_list args)
 {
+    unsigned line = (unsigned)section->line;
     if (strstr(format, "no such option") != NULL) {
-        suggest(section, va_arg(args, const char *));
+        unknown_name(section, va_arg(args, const char *));
         return;
     }
-    char text[512];
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    for (size_t i = 0; i < sizeof(messages) / sizeof(messages[0]); i++) {
+        if (strstr(format, messages[i].theirs) != NULL) {
+            const char *name = strchr(format, '%') == NULL ? "" : va_arg(args, const char *);
+            config_complain(&current->reader, line, messages[i].ours, name, name);
+            return;
+        }
+    }
+    char text[512];
     int n = vsnprintf(text, sizeof(text), format, args);
 #pragma GCC diagnostic pop
-    complain((unsigned)section->line, "%s; check the brackets and quotes before it", n < 0 ? "syntax error" : text);
+    config_complain(&current->reader, line, "%s; check the brackets and quotes before it",
+                    n < 0 ? "syntax error" : text);
 }
 
-static int note_line(cfg_t *section, cfg_opt_t *opt)
+/* Lines. */
+
+/* NULL if it was not noted. */
+static struct option_line *find_note(const cfg_t *section, const char *name)
+{
+    for (size_t i = current->line_count; i > 0; i--) {
+        struct option_line *at = &current->lines[i - 1];
+        if (at->section == section && strcmp(at->name, name) == 0) {
+            return at;
+        }
+    }
+    return NULL;
+}
+
+/* 0 if it was not noted. */
+static unsigned noted_line(const cfg_t *section, const char *name)
+{
+    const struct option_line *at = find_note(section, name);
+    return at == NULL ? 0 : at->line;
+}
+
+static void note(const cfg_t *section, const char *name, unsigned line)
 {
     if (current->line_count < LINES_MAX) {
         current->lines[current->line_count++] =
-            (struct option_line){.section = section, .name = opt->name, .line = (unsigned)section->line};
+            (struct option_line){.section = section, .name = name, .line = line, .values = 1, .firsts = 1};
     }
+}
+
+/* For a list libconfuse calls with each of its values, and once more at its end; a list that is set again begins anew. */
+static bool goes_on(struct option_line *at, const cfg_opt_t *opt)
+{
+    at->firsts += opt->nvalues <= 1;
+    bool further = (opt->flags & CFGF_LIST) != 0 && opt->nvalues >= at->values && at->firsts <= 2;
+    at->values = opt->nvalues;
+    return further;
+}
+
+static int note_setting(cfg_t *section, cfg_opt_t *opt)
+{
+    struct option_line *before = find_note(section, opt->name);
+    if (before == NULL) {
+        note(section, opt->name, (unsigned)section->line);
+    } else if (!goes_on(before, opt)) {
+        before->firsts = 0;
+        config_complain(&current->reader, (unsigned)section->line,
+                        "%s is set already, in line %u; leave one out", opt->name, before->line);
+    }
+    return 0;
+}
+
+/* Called at a section's end. */
+static int note_section(cfg_t *root, cfg_opt_t *opt)
+{
+    size_t number = current->sections_ended++;
+    const cfg_t *section = cfg_opt_getnsec(opt, cfg_opt_size(opt) - 1);
+    unsigned line =
+        number < current->reader.section_count ? current->reader.section_lines[number] : (unsigned)root->line;
+    unsigned before = (opt->flags & CFGF_MULTI) != 0 ? 0 : noted_line(root, opt->name);
+    if (before != 0) {
+        config_complain(&current->reader, line,
+                        "there is a section %s already, in line %u; put the settings together", opt->name,
+                        before);
+    }
+    note(root, opt->name, line);
+    note(section, "", line);
     return 0;
 }
 
 static unsigned line_of(const cfg_t *section, const char *name)
 {
-    for (size_t i = current->line_count; i > 0; i--) {
-        const struct option_line *at = &current->lines[i - 1];
-        if (at->section == section && strcmp(at->name, name) == 0) {
-            return at->line;
-        }
-    }
-    return (unsigned)section->line;
+    unsigned line = noted_line(section, name);
+    return line != 0 ? line : (unsigned)section->line;
 }
 
-/* Values. Each returns NULL, or what is wrong. */
+/* Values. */
 
-static bool unit_of(struct str unit, bool time, uint64_t *factor)
+static void read_standard_list(const struct setting *setting, void *target)
 {
-    static const struct {
-        const char *word;
-        bool time;
-        uint64_t factor;
-    } units[] = {{"", false, 1},        {"", true, 1},          {"k", false, 1024},     {"kib", false, 1024},
-                 {"m", false, 1048576}, {"mib", false, 1048576}, {"g", false, 1073741824}, {"gib", false, 1073741824},
-                 {"s", true, 1},        {"m", true, 60},        {"h", true, 3600},      {"d", true, 86400}};
-    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
-        if (units[i].time == time && str_equal_nocase(unit, str_of(units[i].word))) {
-            *factor = units[i].factor;
-            return true;
-        }
-    }
-    return false;
-}
-
-static const char *read_number(struct str text, bool plain, bool time, uint64_t *value)
-{
-    size_t digits = 0;
-    while (digits < text.len && ascii_is_digit(text.data[digits])) {
-        digits++;
-    }
-    uint64_t factor = 1;
-    if (!str_to_u64(str_sub(text, 0, digits), UINT64_MAX / 1073741824, value)) {
-        return "is not a number";
-    }
-    struct str unit = str_trim(str_from(text, digits));
-    if (plain && unit.len > 0) {
-        return "is not a plain number";
-    }
-    if (!unit_of(unit, time, &factor)) {
-        return time ? "has an unknown unit: write s, m, h or d" : "has an unknown unit: write K, M or G";
-    }
-    *value *= factor;
-    return NULL;
-}
-
-static const char *read_flag(struct str text, bool *value)
-{
-    static const char *const yes[] = {"true", "yes", "on"};
-    static const char *const no[] = {"false", "no", "off"};
-    for (size_t i = 0; i < 3; i++) {
-        if (str_equal_nocase(text, str_of(yes[i]))) {
-            *value = true;
-            return NULL;
-        }
-        if (str_equal_nocase(text, str_of(no[i]))) {
-            *value = false;
-            return NULL;
-        }
-    }
-    return "is neither true nor false";
-}
-
-static const char *store_choice(const struct setting *setting, struct str text, void *target, unsigned line)
-{
-    size_t count = 0;
-    for (; setting->words[count] != NULL; count++) {
-        if (str_equal(text, str_of(setting->words[count]))) {
-            if (setting->max == 1) { /* a choice of two that is kept as a bool */
-                *(bool *)target = count == 1;
-            } else {
-                *(int *)target = (int)count;
-            }
-            return NULL;
-        }
-    }
-    struct str near = config_nearest(text, setting->words, count);
-    if (near.len == 0) {
-        return "is not one of the words for it; see veredus.conf(5)";
-    }
-    complain(line, "%s: \"%.*s\" is not one of the words for it; did you mean \"%.*s\"?", setting->name, STR_ARGS(text),
-             STR_ARGS(near));
-    return "";
-}
-
-static const char *store_text(const struct setting *setting, struct str text, struct str *target)
-{
-    if (text.len < setting->min) {
-        return "must not be empty";
-    }
-    if (text.len > setting->max) {
-        return "is too long";
-    }
-    for (size_t i = 0; i < text.len; i++) {
-        if ((unsigned char)text.data[i] < 0x20 || text.data[i] == 0x7f) {
-            return "has a control character";
-        }
-    }
-    *target = arena_copy(&current->config->arena, text);
-    return target->data == NULL ? "does not fit into memory" : NULL;
-}
-
-static const char *store_scalar(const struct setting *setting, struct str text, void *target, unsigned line)
-{
-    uint64_t number = 0;
-    const char *wrong = NULL;
-    switch (setting->type) {
-    case SETTING_TEXT: return store_text(setting, text, target);
-    case SETTING_FLAG: return read_flag(text, target);
-    case SETTING_CHOICE: return store_choice(setting, text, target, line);
-    case SETTING_CHARACTER:
-        if (text.len > 1) {
-            return "is more than one character";
-        }
-        *(char *)target = text.len == 1 ? text.data[0] : '\0';
-        return NULL;
-    default: break;
-    }
-    wrong = read_number(text, setting->type == SETTING_COUNT, setting->type == SETTING_SECONDS, &number);
-    if (wrong != NULL) {
-        return wrong;
-    }
-    if (number < setting->min || number > setting->max) {
-        complain(line, "%s: %.*s is out of bounds: at least %llu, at most %llu", setting->name, STR_ARGS(text),
-                 (unsigned long long)setting->min, (unsigned long long)setting->max);
-        return "";
-    }
-    if (setting->type == SETTING_SIZE) {
-        *(uint64_t *)target = number;
-    } else {
-        *(uint32_t *)target = (uint32_t)number;
-    }
-    return NULL;
-}
-
-/* A list's pointer and, right behind it, its count. */
-struct list_member {
-    const void *items;
-    size_t count;
-};
-
-static const char *store_list(const struct setting *setting, const struct str *items, size_t count, void *target)
-{
-    bool times = setting->type == SETTING_SCHEDULE;
-    if (count < setting->min || count > setting->max) {
-        return "has too few or too many entries";
-    }
-    void *copy = arena_alloc(&current->config->arena, (count + 1) * (times ? sizeof(uint32_t) : sizeof(struct str)));
-    if (copy == NULL) {
-        return "does not fit into memory";
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (times) {
-            uint64_t seconds = 0;
-            const char *wrong = read_number(items[i], false, true, &seconds);
-            if (wrong != NULL || seconds == 0 || seconds > 30 * 86400) {
-                return wrong != NULL ? wrong : "has an entry out of bounds: 1s to 30d";
-            }
-            ((uint32_t *)copy)[i] = (uint32_t)seconds;
-        } else {
-            ((struct str *)copy)[i] = arena_copy(&current->config->arena, items[i]);
-            if (((struct str *)copy)[i].data == NULL) {
-                return "does not fit into memory";
-            }
-        }
-    }
-    struct list_member member = {.items = copy, .count = count};
-    memcpy(target, &member, sizeof(member));
-    return NULL;
-}
-
-static void store_default_list(const struct setting *setting, void *target)
-{
-    struct str items[64];
+    struct str items[LIST_MAX];
     size_t count = 0;
     struct str rest = str_of(setting->standard);
     struct str item;
-    while (rest.len > 0 && count < 64 && str_split(&rest, ',', &item)) {
+    while (rest.len > 0 && count < LIST_MAX && str_split(&rest, ',', &item)) {
         items[count++] = str_trim(item);
     }
-    store_list(setting, items, count, target);
+    config_read_list(&current->reader, setting, items, count, target, 0);
 }
 
-static void store_given_list(const struct setting *setting, cfg_t *section, void *target)
+static void read_given_list(const struct setting *setting, cfg_t *section, void *target)
 {
-    struct str items[64];
+    struct str items[LIST_MAX];
     unsigned size = cfg_size(section, setting->name);
-    unsigned line = line_of(section, setting->name);
-    if (size > 64) {
-        complain(line, "%s has more than 64 entries", setting->name);
-        return;
-    }
-    for (unsigned i = 0; i < size; i++) {
+    for (unsigned i = 0; i < size && i < LIST_MAX; i++) {
         items[i] = str_of(cfg_getnstr(section, setting->name, i));
     }
-    const char *wrong = store_list(setting, items, size, target);
-    if (wrong != NULL) {
-        complain(line, "%s %s", setting->name, wrong);
+    /* No list may be as long as LIST_MAX + 1, so a longer one is refused before its items are looked at. */
+    config_read_list(&current->reader, setting, items, size, target, line_of(section, setting->name));
+}
+
+static void is_missing(const struct setting *setting, cfg_t *section)
+{
+    const char *title = section == NULL ? NULL : cfg_title(section);
+    if (title == NULL) {
+        config_complain(&current->reader, 0, "%s must be set", setting->name);
+    } else {
+        config_complain(&current->reader, line_of(section, ""), "%s \"%s\": %s must be set", section->name,
+                        title, setting->name);
     }
 }
 
-static void store_setting(const struct setting *setting, cfg_t *section, void *base)
+static void read_setting(const struct setting *setting, cfg_t *section, void *base)
 {
     void *target = (char *)base + setting->offset;
-    bool list = setting->type == SETTING_LIST || setting->type == SETTING_SCHEDULE;
-    bool given = section != NULL && cfg_size(section, setting->name) > 0;
+    /* A list that is given may be empty; libconfuse notes no line for it, and shows it by another flag. */
+    const cfg_opt_t *opt = section == NULL ? NULL : cfg_getopt(section, setting->name);
+    bool given =
+        opt != NULL && (opt->nvalues > 0 || (setting_is_list(setting) && (opt->flags & CFGF_MODIFIED) != 0));
     if (!given && setting->standard == NULL) {
-        const char *title = section == NULL ? NULL : cfg_title(section);
-        complain(section == NULL ? 0 : (unsigned)section->line, "%s%s%s%s must be set", title == NULL ? "" : section->name,
-                 title == NULL ? "" : " ", title == NULL ? "" : title, title == NULL ? setting->name : "");
-        if (title != NULL) {
-            complain((unsigned)section->line, "... the missing setting is \"%s\"", setting->name);
-        }
-        return;
-    }
-    if (list) {
+        is_missing(setting, section);
+    } else if (setting_is_list(setting)) {
         if (given) {
-            store_given_list(setting, section, target);
+            read_given_list(setting, section, target);
         } else {
-            store_default_list(setting, target);
+            read_standard_list(setting, target);
         }
-        return;
-    }
-    struct str text = str_of(given ? cfg_getstr(section, setting->name) : setting->standard);
-    unsigned line = given ? line_of(section, setting->name) : 0;
-    const char *wrong = store_scalar(setting, text, target, line);
-    if (wrong != NULL && wrong[0] != '\0') {
-        complain(line, "%s: \"%.*s\" %s", setting->name, STR_ARGS(text), wrong);
+    } else {
+        struct str text = str_of(given ? cfg_getstr(section, setting->name) : setting->standard);
+        config_read_value(&current->reader, setting, text, target,
+                          given ? line_of(section, setting->name) : 0);
     }
 }
 
-static void store_section(const struct section *section, cfg_t *given, void *base)
+static void read_section(const struct section *section, cfg_t *given, void *base)
 {
     for (size_t i = 0; i < section->count; i++) {
-        store_setting(&section->settings[i], given, base);
+        read_setting(&section->settings[i], given, base);
+    }
+}
+
+static void set_line(const struct section *section, void *item, unsigned line)
+{
+    if (strcmp(section->name, "listener") == 0) {
+        ((struct config_listener *)item)->line = line;
+    } else if (strcmp(section->name, "tls") == 0) {
+        ((struct config_tls *)item)->line = line;
+    } else if (strcmp(section->name, "route") == 0) {
+        ((struct config_route *)item)->line = line;
+    } else if (strcmp(section->name, "domain") == 0) {
+        ((struct config_domain *)item)->line = line;
     }
 }
 
 /* All titled sections begin with their name, and end with what the table does not set. */
-static void store_titled(const struct section *section, cfg_t *root, struct config *config)
+static void read_titled(const struct section *section, cfg_t *root, struct config *config)
 {
     size_t count = cfg_size(root, section->name);
     char *items = arena_alloc(&config->arena, (count + 1) * section->size);
     if (items == NULL) {
-        complain(0, "the configuration does not fit into memory");
+        config_complain(&current->reader, 0, "the configuration does not fit into memory");
         return;
     }
     for (size_t i = 0; i < count; i++) {
@@ -394,72 +350,15 @@ static void store_titled(const struct section *section, cfg_t *root, struct conf
         struct str *name = (struct str *)(void *)item;
         *name = arena_copy(&config->arena, str_of(cfg_title(given)));
         if (name->data == NULL || name->len == 0 || name->len > 253) {
-            complain((unsigned)given->line, "the name of a %s section must have 1 to 253 characters", section->name);
-            name->data = "";
-            name->len = 0;
+            config_complain(&current->reader, line_of(given, ""),
+                            "the name of a section %s must have 1 to 253 characters", section->name);
+            *name = STR_EMPTY;
         }
-        store_section(section, given, item);
-        if (strcmp(section->name, "listener") == 0) {
-            ((struct config_listener *)(void *)item)->line = (unsigned)given->line;
-        } else if (strcmp(section->name, "tls") == 0) {
-            ((struct config_tls *)(void *)item)->line = (unsigned)given->line;
-        } else if (strcmp(section->name, "route") == 0) {
-            ((struct config_route *)(void *)item)->line = (unsigned)given->line;
-        }
+        read_section(section, given, item);
+        set_line(section, item, line_of(given, ""));
     }
-    struct list_member member = {.items = items, .count = count};
-    memcpy((char *)config + section->offset, &member, sizeof(member));
-}
-
-/* What goes beyond single values. */
-
-static void lower_names(struct config *config)
-{
-    for (size_t i = 0; i < config->domain_count; i++) {
-        char *name = (char *)(uintptr_t)config->domains[i].name.data;
-        for (size_t k = 0; k < config->domains[i].name.len; k++) {
-            name[k] = ascii_lower(name[k]);
-        }
-    }
-    for (size_t i = 0; i < config->route_count; i++) {
-        char *name = (char *)(uintptr_t)config->routes[i].domain.data;
-        for (size_t k = 0; k < config->routes[i].domain.len; k++) {
-            name[k] = ascii_lower(name[k]);
-        }
-    }
-}
-
-static void check_listeners(const struct config *config)
-{
-    for (size_t i = 0; i < config->listener_count; i++) {
-        const struct config_listener *l = &config->listeners[i];
-        if (l->tls != LISTENER_TLS_NONE && l->tls_name.len > 0 && config_find_tls(config, l->tls_name) == NULL) {
-            complain(l->line, "listener %.*s: there is no tls section named \"%.*s\"", STR_ARGS(l->name),
-                     STR_ARGS(l->tls_name));
-        } else if (l->tls == LISTENER_TLS_IMPLICIT && config->tls_count == 0) {
-            complain(l->line, "listener %.*s: implicit TLS needs a tls section with certificate and key",
-                     STR_ARGS(l->name));
-        } else if (l->tls != LISTENER_TLS_IMPLICIT && config->tls_count == 0 &&
-                   (l->kind == LISTENER_SUBMISSION || l->kind == LISTENER_POP3)) {
-            complain(l->line, "listener %.*s: nobody could log in without TLS; add a tls section with certificate and key",
-                     STR_ARGS(l->name));
-        }
-    }
-}
-
-static void check_routes(const struct config *config)
-{
-    for (size_t i = 0; i < config->route_count; i++) {
-        const struct config_route *r = &config->routes[i];
-        if (r->login.len > 0 && r->tls != ROUTE_TLS_REQUIRED && r->tls != ROUTE_TLS_VERIFIED) {
-            complain(r->line, "route %.*s: a login needs tls = required or tls = verified, else the password would "
-                              "travel in clear",
-                     STR_ARGS(r->domain));
-        }
-        if ((r->login.len > 0) != (r->password_file.len > 0)) {
-            complain(r->line, "route %.*s: login and password_file go together", STR_ARGS(r->domain));
-        }
-    }
+    struct config_list list = {.items = items, .count = count};
+    memcpy((char *)config + section->offset, &list, sizeof(list));
 }
 
 static void fill_in(struct config *config)
@@ -484,11 +383,19 @@ struct option_tables {
 
 static cfg_opt_t value_option(const struct setting *setting)
 {
-    bool list = setting->type == SETTING_LIST || setting->type == SETTING_SCHEDULE;
     cfg_opt_t plain = CFG_STR(setting->name, NULL, CFGF_NODEFAULT);
     cfg_opt_t many = CFG_STR_LIST(setting->name, NULL, CFGF_NODEFAULT);
-    cfg_opt_t opt = list ? many : plain;
-    opt.validcb = note_line;
+    cfg_opt_t opt = setting_is_list(setting) ? many : plain;
+    opt.validcb = note_setting;
+    return opt;
+}
+
+static cfg_opt_t section_option(const struct section *section, cfg_opt_t *options)
+{
+    cfg_opt_t titled = CFG_SEC(section->name, options, CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES);
+    cfg_opt_t single = CFG_SEC(section->name, options, CFGF_NONE);
+    cfg_opt_t opt = section->titled ? titled : single;
+    opt.validcb = note_section;
     return opt;
 }
 
@@ -506,93 +413,81 @@ static void make_options(struct option_tables *tables)
             at = section->count;
         } else {
             options[section->count] = end;
-            cfg_opt_t titled = CFG_SEC(section->name, tables->sections[i], CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES);
-            cfg_opt_t single = CFG_SEC(section->name, tables->sections[i], CFGF_NONE);
-            tables->root[at++] = section->titled ? titled : single;
+            tables->root[at++] = section_option(section, tables->sections[i]);
         }
     }
     tables->root[at] = end;
 }
 
-static void read_all(struct reader *reader, cfg_t *root)
+static void read_all(cfg_t *root)
 {
-    struct config *config = reader->config;
+    struct config *config = current->reader.config;
     for (size_t i = 0; i < config_section_count; i++) {
         const struct section *section = &config_sections[i];
         if (section->name[0] == '\0') {
-            store_section(section, root, config);
+            read_section(section, root, config);
         } else if (section->titled) {
-            store_titled(section, root, config);
+            read_titled(section, root, config);
         } else {
-            store_section(section, cfg_getsec(root, section->name), (char *)config + section->offset);
+            read_section(section, cfg_getsec(root, section->name), (char *)config + section->offset);
         }
     }
-    if (!reader->failed) {
-        lower_names(config);
-        check_listeners(config);
-        check_routes(config);
+    if (!current->reader.failed) {
+        config_check_whole(&current->reader, config);
         fill_in(config);
     }
 }
 
-static bool read_text(struct reader *reader, const char *text)
+static void parse_text(const char *text)
 {
+    struct config_reader *reader = &current->reader;
     struct option_tables *tables = mem_new(struct option_tables);
     if (tables == NULL) {
-        complain(0, "the configuration does not fit into memory");
-        return false;
+        config_complain(reader, 0, "the configuration does not fit into memory");
+        return;
     }
     make_options(tables);
     cfg_t *root = cfg_init(tables->root, CFGF_NONE);
     if (root == NULL) {
-        complain(0, "the configuration does not fit into memory");
+        config_complain(reader, 0, "the configuration does not fit into memory");
     } else {
         cfg_set_error_function(root, on_error);
         int result = cfg_parse_buf(root, text);
         if (result == CFG_SUCCESS) {
-            read_all(reader, root);
+            read_all(root);
         } else if (!reader->failed) {
-            complain((unsigned)root->line, "the file cannot be parsed; check the brackets and quotes before this line");
+            config_complain(reader, (unsigned)root->line, "the file cannot be read from here on");
         }
         cfg_free(root);
     }
     mem_free(tables);
-    return !reader->failed;
-}
-
-static bool check_text(struct str text)
-{
-    if (text.len > TEXT_MAX) {
-        complain(0, "the file is larger than %d bytes", TEXT_MAX);
-    } else if (memchr(text.data, '\0', text.len) != NULL) {
-        complain(0, "the file has a NUL byte");
-    } else if (str_find_str(text, STR("${")) != SIZE_MAX) {
-        complain(0, "the file has \"${\": variables of the environment are not expanded; write the value itself");
-    }
-    return !current->failed;
 }
 
 bool config_parse(struct str text, const char *file_name, struct config **out, struct buf *errors)
 {
     *out = NULL;
-    struct reader *reader = mem_new(struct reader);
+    struct parse *parse = mem_new(struct parse);
     struct config *config = mem_new(struct config);
-    struct buf copy = buf_make(TEXT_MAX + 1);
-    bool fine = reader != NULL && config != NULL;
+    bool fine = parse != NULL && config != NULL;
     if (fine) {
+        struct buf copy;
         config->references = 1;
         config->arena = arena_make(ARENA_MAX);
         config->file_name = arena_copy(&config->arena, str_of(file_name));
-        *reader = (struct reader){.config = config, .errors = errors, .file_name = file_name};
-        current = reader;
-        fine = check_text(text) && buf_append_str(&copy, text) && buf_append_char(&copy, '\0') &&
-               read_text(reader, copy.data) && config->file_name.data != NULL;
+        parse->reader.config = config;
+        parse->reader.errors = errors;
+        parse->reader.file_name = file_name;
+        current = parse;
+        if (config_prepare_text(&parse->reader, text, &copy)) {
+            parse_text(copy.data);
+        }
         current = NULL;
+        buf_free(&copy);
+        fine = !parse->reader.failed && config->file_name.data != NULL;
     } else {
         buf_append_lit(errors, "the configuration does not fit into memory\n");
     }
-    buf_free(&copy);
-    mem_free(reader);
+    mem_free(parse);
     if (!fine) {
         if (config != NULL) {
             config->references = 1;

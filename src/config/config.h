@@ -15,7 +15,8 @@ enum listener_kind {
     LISTENER_MX,         /* 25: mail for local domains */
     LISTENER_SUBMISSION, /* 587: STARTTLS, then a login */
     LISTENER_LMTP,       /* mail for local domains, a reply a recipient */
-    LISTENER_POP3
+    LISTENER_POP3,
+    LISTENER_IMAP
 };
 
 enum listener_tls { LISTENER_TLS_NONE, LISTENER_TLS_STARTTLS, LISTENER_TLS_IMPLICIT };
@@ -43,6 +44,7 @@ struct config_domain {
     struct str catch_all; /* address; empty: unknown users are refused */
     char separator;       /* of subaddresses; 0: none */
     bool relay_only;      /* we take mail for it and pass it on */
+    unsigned line;
 };
 
 enum route_tls { ROUTE_TLS_NONE, ROUTE_TLS_OPPORTUNISTIC, ROUTE_TLS_REQUIRED, ROUTE_TLS_VERIFIED };
@@ -69,11 +71,12 @@ struct config_limits {
     unsigned data_timeout_s;
     unsigned transaction_timeout_s;
     unsigned session_timeout_s;
-    uint64_t min_rate;      /* octets a second, over a minute of data */
-    uint64_t body_memory;   /* octets of message bodies held by a process */
-    unsigned transactions;  /* a session */
-    unsigned hops;          /* Received fields */
+    uint64_t min_rate;     /* octets a second, over a minute of data */
+    uint64_t body_memory;  /* octets of message bodies held by a process */
+    unsigned transactions; /* a session */
+    unsigned hops;         /* Received fields */
     unsigned pop3_idle_s;
+    unsigned imap_idle_s;
 };
 
 struct config_processes {
@@ -133,8 +136,8 @@ struct config {
     bool dev; /* catch every message for every address */
     int log_level;
     bool log_json;
-    bool repair_newlines; /* submission only */
-    bool foreign_senders; /* a login may use any reverse-path and From */
+    bool repair_newlines;   /* submission only */
+    bool foreign_senders;   /* a login may use any reverse-path and From */
     bool refuse_over_quota; /* 552 instead of 452 */
     uint64_t quota;         /* octets an account, 0 for none; an account's own goes first */
     const struct config_listener *listeners;
@@ -154,7 +157,8 @@ struct config {
 
 /*
  * Reads a configuration from its text. On failure *out is NULL, the result false, and `errors` has a line for each thing
- * that is wrong: "file:line: what; advice". `file_name` only goes into those lines. Not thread-safe (libconfuse).
+ * that is wrong: "file:line: what; advice" (without a line where the file as a whole is
+ * meant). `file_name` only goes into those lines. Not thread-safe (libconfuse).
  */
 bool config_parse(struct str text, const char *file_name, struct config **out, struct buf *errors);
 struct config *config_ref(struct config *config);

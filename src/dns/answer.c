@@ -1,7 +1,14 @@
 /* Reading a DNS answer packet; see answer.h. */
 #include "dns/answer.h"
 
-enum { HEADER_SIZE = 12, QUESTION_TAIL = 4, RECORD_TAIL = 10, ANSWERS_MAX = 512, CHAIN_MAX = 12, JUMPS_MAX = 64 };
+enum {
+    HEADER_SIZE = 12,
+    QUESTION_TAIL = 4,
+    RECORD_TAIL = 10,
+    ANSWERS_MAX = 512,
+    CHAIN_MAX = 12,
+    JUMPS_MAX = 64
+};
 
 struct name {
     size_t len;
@@ -142,8 +149,8 @@ static bool add_record(struct str packet, const struct raw_record *raw, struct d
 }
 
 /* One walk over the answer section: either finds the CNAME of `wanted` or collects its records. */
-static bool walk(struct str packet, size_t at, unsigned count, unsigned type, struct name *wanted, bool *alias,
-                 struct dns_answer *answer)
+static bool walk(struct str packet, size_t at, unsigned count, unsigned type, struct name *wanted,
+                 bool *alias, struct dns_answer *answer)
 {
     struct raw_record raw;
     for (unsigned i = 0; i < count; i++) {

@@ -69,14 +69,18 @@ static void read_answer(struct query *query, struct str packet, bool secure)
     finish(query, &result);
 }
 
-static void unbound_answered(void *data, int rcode, void *packet, int packet_len, int security, char *why_bogus,
-                             int was_ratelimited)
+static void unbound_answered(void *data, int rcode, void *packet, int packet_len, int security,
+                             char *why_bogus, int was_ratelimited)
 {
     struct query *query = data;
     query->answered = true;
     if (query->finished) {
         query_free_when_over(query);
         return;
+    }
+    /* libunbound reports its own failures by rcode; what the servers said stands in the packet alone. */
+    if (rcode == RCODE_OK && packet != NULL && packet_len >= 4) {
+        rcode = ((const unsigned char *)packet)[3] & 0x0f;
     }
     if (was_ratelimited) {
         fail(query, LOOKUP_TEMPORARY, STR("too many DNS queries are under way"));
@@ -126,7 +130,8 @@ bool lookup_start(struct lookup_context *context, struct str name, uint16_t type
                   void (*done)(void *data, const struct lookup_result *result), void *data)
 {
     if (!is_host_name(name)) {
-        struct lookup_result result = {.status = LOOKUP_NO_DOMAIN, .cause = STR("the name is not a valid DNS name")};
+        struct lookup_result result = {.status = LOOKUP_NO_DOMAIN,
+                                       .cause = STR("the name is not a valid DNS name")};
         done(data, &result);
         return true;
     }
@@ -138,8 +143,8 @@ bool lookup_start(struct lookup_context *context, struct str name, uint16_t type
     memcpy(query->name, name.data, name.len);
     context->under_way++;
     loop_timer_start(context->loop, &query->timer, context->timeout_ms, false, timed_out, query);
-    int code =
-        ub_resolve_event(context->unbound, query->name, type, CLASS_IN, query, unbound_answered, &query->async_id);
+    int code = ub_resolve_event(context->unbound, query->name, type, CLASS_IN, query, unbound_answered,
+                                &query->async_id);
     query->starting = false;
     if (code != 0 && !query->answered) {
         query->answered = true;
@@ -179,8 +184,9 @@ static bool set_servers(struct ub_ctx *unbound, const struct lookup_settings *se
         struct str rest = settings->stub_zones[i];
         struct str zone;
         char zone_text[256];
-        if (!str_split(&rest, '=', &zone) || rest.data == NULL || !to_text(zone, zone_text, sizeof(zone_text)) ||
-            !to_text(rest, text, sizeof(text)) || ub_ctx_set_stub(unbound, zone_text, text, 0) != 0) {
+        if (!str_split(&rest, '=', &zone) || rest.data == NULL ||
+            !to_text(zone, zone_text, sizeof(zone_text)) || !to_text(rest, text, sizeof(text)) ||
+            ub_ctx_set_stub(unbound, zone_text, text, 0) != 0) {
             buf_printf(errors, "dns: \"%.*s\" is not a stub zone such as example.org=192.0.2.1@5353\n",
                        STR_ARGS(settings->stub_zones[i]));
             return false;
@@ -220,10 +226,11 @@ static bool add_anchors(struct ub_ctx *unbound, struct str file, struct buf *err
     }
     buf_free(&text);
     if (anchors == 0) {
-        buf_printf(errors,
-                   "dns: no trust anchor can be read from \"%.*s\"; install the package dns-root-data, or set "
-                   "dnssec = false\n",
-                   STR_ARGS(file));
+        buf_printf(
+            errors,
+            "dns: no trust anchor can be read from \"%.*s\"; install the package dns-root-data, or set "
+            "dnssec = false\n",
+            STR_ARGS(file));
         return false;
     }
     return true;
@@ -245,7 +252,8 @@ static void finalize(struct lookup_context *context)
     }
 }
 
-struct lookup_context *lookup_new(struct loop *loop, const struct lookup_settings *settings, struct buf *errors)
+struct lookup_context *lookup_new(struct loop *loop, const struct lookup_settings *settings,
+                                  struct buf *errors)
 {
     struct lookup_context *context = mem_new(struct lookup_context);
     struct ub_ctx *unbound = context == NULL ? NULL : ub_ctx_create_event(loop_base(loop));
@@ -256,10 +264,11 @@ struct lookup_context *lookup_new(struct loop *loop, const struct lookup_setting
     }
     *context = (struct lookup_context){.loop = loop, .unbound = unbound, .timeout_ms = settings->timeout_ms};
     /* Forwarders and stubs on the loopback are what a small set-up and every test have. */
-    bool fine = option(unbound, "do-not-query-localhost:", "no") && option(unbound, "edns-buffer-size:", "1232") &&
-                option(unbound, "cache-max-negative-ttl:", "300") && option(unbound, "qname-minimisation:", "yes") &&
-                option(unbound, "module-config:", settings->dnssec ? "validator iterator" : "iterator") &&
-                option(unbound, "do-ip6:", settings->ipv6 ? "yes" : "no");
+    bool fine =
+        option(unbound, "do-not-query-localhost:", "no") && option(unbound, "edns-buffer-size:", "1232") &&
+        option(unbound, "cache-max-negative-ttl:", "300") && option(unbound, "qname-minimisation:", "yes") &&
+        option(unbound, "module-config:", settings->dnssec ? "validator iterator" : "iterator") &&
+        option(unbound, "do-ip6:", settings->ipv6 ? "yes" : "no");
     if (!fine) {
         buf_append_lit(errors, "dns: the resolver library refuses its options\n");
     }

@@ -11,7 +11,8 @@
 #include "dns/answer.h"
 
 struct lookup_settings {
-    const struct str *forwarders; /* "192.0.2.1" or "192.0.2.1@5353"; none: ask the root servers and go down */
+    const struct str
+        *forwarders; /* "192.0.2.1" or "192.0.2.1@5353"; none: ask the root servers and go down */
     size_t forwarder_count;
     const struct str *stub_zones; /* "example.org=192.0.2.1@5353" */
     size_t stub_zone_count;
@@ -33,7 +34,8 @@ struct lookup_result {
 struct lookup_context;
 
 /* NULL on failure, with the reason in `errors`. */
-struct lookup_context *lookup_new(struct loop *loop, const struct lookup_settings *settings, struct buf *errors);
+struct lookup_context *lookup_new(struct loop *loop, const struct lookup_settings *settings,
+                                  struct buf *errors);
 void lookup_free(struct lookup_context *context);
 /*
  * Starts one look-up; `done` is called once, maybe before this returns. False without memory or beyond the limit of

@@ -9,9 +9,10 @@
 
 enum {
     QUEUE_MAX = 8 << 20, /* bytes */
-    FDS_MAX = 64,        /* descriptors waiting to be sent */
+    FDS_MAX = 512,       /* descriptors waiting to be sent: a role is given some for each other process */
     BATCH = 16,          /* packets a system call */
-    BATCHES_A_PASS = 4,  /* then other descriptors get their turn */
+    KEPT_MAX = 4 * IPC_PACKET_MAX,
+    BATCHES_A_PASS = 4, /* then other descriptors get their turn */
     HELLO_LENGTH = 2 + 2 + 4
 };
 
@@ -138,13 +139,19 @@ static void attach_fd(struct msghdr *header, struct fd_control *control, int fd)
     memcpy(CMSG_DATA(part), &fd, sizeof(fd));
 }
 
+/* A want of memory or of room: the same is tried again in the next pass of the loop. All else means that the peer has ended. */
+static bool is_passing(int error)
+{
+    return error == EAGAIN || error == EINTR || error == ENOBUFS || error == ENOMEM || error == ETOOMANYREFS;
+}
+
 /* Sends up to BATCH packets. The number sent, 0 if the kernel takes none now, -1 if the peer is gone. */
 static int send_batch(struct channel *channel)
 {
     struct mmsghdr messages[BATCH] = {0};
     struct iovec parts[BATCH];
     struct fd_control controls[BATCH];
-    size_t lengths[BATCH];
+    size_t lengths[BATCH] = {0};
     unsigned count = 0;
     for (size_t at = channel->sent; count < BATCH && at < channel->queue.len; count++) {
         uint32_t len;
@@ -161,13 +168,32 @@ static int send_batch(struct channel *channel)
     }
     int n = sendmmsg(channel->fd, messages, count, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n < 0) {
-        return errno == EAGAIN || errno == ENOBUFS || errno == EINTR ? 0 : -1;
+        return is_passing(errno) ? 0 : -1;
     }
     for (int i = 0; i < n; i++) {
         channel->sent += lengths[i];
     }
     channel->sent_packets += (uint64_t)n;
     return n;
+}
+
+static void forget_sent(struct channel *channel)
+{
+    if (channel->queue.len > 0) {
+        explicit_bzero(channel->queue.data, channel->queue.len); /* a password may have been in it */
+    }
+    channel->queue.len = 0;
+    channel->sent = 0;
+}
+
+void channel_push(struct channel *channel)
+{
+    while (!channel->dead && channel->sent < channel->queue.len && send_batch(channel) > 0) {
+        drop_sent_fds(channel);
+    }
+    if (channel->sent == channel->queue.len) {
+        forget_sent(channel);
+    }
 }
 
 static void flush(void *context)
@@ -185,10 +211,10 @@ static void flush(void *context)
         drop_sent_fds(channel);
     }
     if (channel->sent == channel->queue.len) {
-        channel->queue.len = 0;
-        channel->sent = 0;
-        if (channel->queue.cap > IPC_PACKET_MAX) {
-            buf_free(&channel->queue); /* a burst's memory is not kept */
+        bool burst = channel->queue.cap > KEPT_MAX; /* its memory is not kept */
+        forget_sent(channel);
+        if (burst) {
+            buf_free(&channel->queue);
         }
     } else if (channel->sent > QUEUE_MAX / 2) {
         buf_consume(&channel->queue, channel->sent);
@@ -343,7 +369,7 @@ static int receive_batch(struct channel *channel)
 {
     struct mmsghdr messages[BATCH] = {0};
     struct iovec parts[BATCH];
-    struct fd_control controls[BATCH];
+    struct fd_control controls[BATCH] = {0};
     for (unsigned i = 0; i < BATCH; i++) {
         parts[i] = (struct iovec){.iov_base = receive_area[i], .iov_len = IPC_PACKET_MAX};
         messages[i].msg_hdr.msg_iov = &parts[i];
@@ -353,7 +379,7 @@ static int receive_batch(struct channel *channel)
     }
     int n = recvmmsg(channel->fd, messages, BATCH, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, NULL);
     if (n < 0) {
-        if (errno == EAGAIN || errno == EINTR) {
+        if (is_passing(errno)) {
             return 0;
         }
         fail(channel, "the peer is gone");
@@ -396,6 +422,12 @@ static void ready(void *context, unsigned what)
         if (receive_batch(channel) < BATCH) {
             break;
         }
+    }
+}
+
+void channel_drain(struct channel *channel)
+{
+    while (!channel->dead && receive_batch(channel) > 0) {
     }
 }
 

@@ -47,8 +47,15 @@ bool channel_send(struct channel *channel, const struct ipc_type *type, const vo
 bool channel_send_fd(struct channel *channel, const struct ipc_type *type, const void *message, int fd);
 /* Bytes queued and not yet taken by the kernel. */
 size_t channel_queued(const struct channel *channel);
-/* Sends what is queued now; for the last words of a process. */
+/*
+ * Sends now what the kernel takes of what is queued, so that the peer can begin on it. Never calls the handler: if the peer is
+ * gone, that is found at the end of the pass.
+ */
+void channel_push(struct channel *channel);
+/* Sends what is queued now; for the last words of a process. May call the handler. */
 void channel_flush(struct channel *channel);
+/* Handles what has been sent to us already, before a channel is closed whose peer has ended. */
+void channel_drain(struct channel *channel);
 const char *channel_name(const struct channel *channel);
 
 /* A connected pair of non-blocking SOCK_SEQPACKET sockets, close-on-exec. 0, or -1 with errno. */

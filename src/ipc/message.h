@@ -47,14 +47,15 @@ struct ipc_type {
 
 /*
  * Declares struct `message` and the table `message_type`. FIELDS(F, M) lists F(M, kind, member, max);
- * `fd` is true if a descriptor comes with each message of this type.
+ * `fd` is true if a descriptor comes with each message of this type. The table is weak, so that all files that include the
+ * header mean the same one and types can be told apart by their addresses.
  */
 #define IPC_MESSAGE(message, number_, fd, FIELDS)                                                            \
     struct message {                                                                                         \
         FIELDS(IPC_MEMBER, message)                                                                          \
     };                                                                                                       \
     static const struct ipc_field message##_fields[] = {FIELDS(IPC_FIELD, message)};                         \
-    static const struct ipc_type message##_type __attribute__((unused)) = {                                  \
+    __attribute__((weak)) const struct ipc_type message##_type = {                                           \
         .name = #message,                                                                                    \
         .number = (number_),                                                                                 \
         .carries_fd = (fd),                                                                                  \

@@ -16,7 +16,7 @@ enum auth_verdict {
     AUTH_GOOD,
     AUTH_BAD,       /* 535 5.7.8, -ERR [AUTH] */
     AUTH_TEMPORARY, /* the store or keys cannot answer now: 454 4.7.0 */
-    AUTH_THROTTLED, /* too many failures from this client or for this login: 421 4.7.0 */
+    AUTH_THROTTLED, /* too many failures from this client: 421 4.7.0 */
     AUTH_DISABLED   /* the account is locked: 535 5.7.13 */
 };
 

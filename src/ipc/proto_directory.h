@@ -38,6 +38,7 @@ IPC_MESSAGE(directory_sender, 2, false, DIRECTORY_SENDER_FIELDS);
 /* reader -> smtpd */
 #define DIRECTORY_RECIPIENT_ANSWER_FIELDS(F, M)                                                              \
     F(M, U64, ticket, 0)                                                                                     \
+    F(M, U64, room, 0) /* octets until the mailbox is full; UINT64_MAX: no limit, or not ours */             \
     F(M, U8, verdict, RECIPIENT_FAILED)
 IPC_MESSAGE(directory_recipient_answer, 1, false, DIRECTORY_RECIPIENT_ANSWER_FIELDS);
 

@@ -38,7 +38,7 @@ enum queue_outcome {
     F(M, STR, text, 1024)  /* remote reply or our own words, already escaped */                              \
     F(M, STR, host, 256)   /* remote host name */                                                            \
     F(M, STR, address, 64) /* remote address text */                                                         \
-    F(M, STR, tls, 128)    /* version and cipher; empty in clear */
+    F(M, STR, tls, 128)    /* version and cipher; or "none: " and why; empty: not offered */
 IPC_MESSAGE(queue_result, 2, false, QUEUE_RESULT_FIELDS);
 
 /* store -> relay: a message with `recipients` recipients, which follow. */

@@ -6,6 +6,7 @@
 #include "ipc/proto_control.h"
 #include "ipc/proto_directory.h"
 #include "ipc/proto_log.h"
+#include "ipc/proto_mailbox.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,8 +24,8 @@ struct end {
     int last_fd;
 };
 
-static void on_message(void *context, struct channel *channel, const struct ipc_type *type, const void *message,
-                       int fd)
+static void on_message(void *context, struct channel *channel, const struct ipc_type *type,
+                       const void *message, int fd)
 {
     (void)channel;
     struct end *end = context;
@@ -202,6 +203,47 @@ static void test_a_full_queue_says_no_and_recovers(void **state)
     loop_free(loop);
 }
 
+/* Messages packed together come out as they went in; what is cut off or lies about its lengths ends the taking out. */
+static void test_packed_messages(void **state)
+{
+    struct buf packed = buf_make(MAILBOX_PACKED_MAX);
+    struct mailbox_message out;
+    static char large[MAILBOX_PACKED_MAX];
+    (void)state;
+    for (uint32_t i = 1; i <= 3; i++) {
+        struct mailbox_message m = {.uid = i,
+                                    .size = 1000 + i,
+                                    .internal_ms = 1ULL << 40,
+                                    .saved_ms = i,
+                                    .record = STR("abcdefghijkl"),
+                                    .summary = str_sub(STR("summary"), 0, i),
+                                    .bytes = i == 2 ? STR_EMPTY : STR("octets")};
+        assert_true(mailbox_pack(&m, &packed));
+        m.bytes = str_make(large, sizeof(large));
+        size_t before = packed.len;
+        assert_false(mailbox_pack(&m, &packed));
+        assert_int_equal(packed.len, before);
+    }
+    for (size_t cut = 0; cut <= packed.len; cut++) {
+        struct str rest = str_sub(buf_str(&packed), 0, cut);
+        uint32_t count = 0;
+        while (mailbox_unpack(&rest, &out)) {
+            count++;
+            assert_int_equal(out.uid, count);
+            assert_int_equal(out.size, 1000 + count);
+            assert_int_equal(out.summary.len, count);
+            assert_true(out.internal_ms == 1ULL << 40 && out.whole &&
+                        str_equal(out.record, STR("abcdefghijkl")));
+            assert_true(str_equal(out.bytes, count == 2 ? STR_EMPTY : STR("octets")));
+        }
+        assert_true(count < 3 ? cut < packed.len : rest.len == 0);
+    }
+    memset(packed.data + 40, 0xff, 8);
+    struct str rest = buf_str(&packed);
+    assert_false(mailbox_unpack(&rest, &out));
+    buf_free(&packed);
+}
+
 static void test_failed_allocations_cost_the_message_only(void **state)
 {
     (void)state;
@@ -238,6 +280,7 @@ int main(void)
         cmocka_unit_test(test_a_descriptor_goes_with_its_packet),
         cmocka_unit_test(test_a_peer_that_breaks_the_rules_is_closed),
         cmocka_unit_test(test_a_full_queue_says_no_and_recovers),
+        cmocka_unit_test(test_packed_messages),
         cmocka_unit_test(test_failed_allocations_cost_the_message_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
