@@ -23,12 +23,15 @@ static bool is_identity(struct str s)
     return true;
 }
 
-static bool keep(struct sasl *sasl, struct str authorization, struct str authentication, struct str password)
+static bool is_password(struct str s)
 {
-    return is_identity(authorization) && is_identity(authentication) && authentication.len > 0 && password.len > 0 &&
-           password.len <= SASL_PASSWORD_MAX && memchr(password.data, '\0', password.len) == NULL &&
-           buf_append_str(&sasl->authorization_id, authorization) &&
-           buf_append_str(&sasl->authentication_id, authentication) && buf_append_str(&sasl->password, password);
+    return s.len > 0 && s.len <= SASL_PASSWORD_MAX && str_find(s, 0, '\0') == SIZE_MAX;
+}
+
+/* What has been checked fits the buffers' limits, so only memory can be wanting. */
+static enum sasl_step keep(struct buf *place, struct str value, enum sasl_step then)
+{
+    return buf_append_str(place, value) ? then : SASL_NO_MEMORY;
 }
 
 /* RFC 4616: [authzid] NUL authcid NUL passwd */
@@ -37,28 +40,31 @@ static enum sasl_step plain_respond(struct sasl *sasl, struct str response)
     struct str rest = response;
     struct str authorization;
     struct str authentication;
-    if (!str_split(&rest, '\0', &authorization) || !str_split(&rest, '\0', &authentication) || rest.data == NULL) {
+    if (!str_split(&rest, '\0', &authorization) || !str_split(&rest, '\0', &authentication) ||
+        rest.data == NULL) {
         return SASL_MALFORMED;
     }
-    return keep(sasl, authorization, authentication, rest) ? SASL_VERIFY : SASL_MALFORMED;
+    if (!is_identity(authorization) || !is_identity(authentication) || authentication.len == 0 ||
+        !is_password(rest)) {
+        return SASL_MALFORMED;
+    }
+    bool kept = buf_append_str(&sasl->authorization_id, authorization) &&
+                buf_append_str(&sasl->authentication_id, authentication);
+    return kept ? keep(&sasl->password, rest, SASL_VERIFY) : SASL_NO_MEMORY;
 }
 
 /* No standard, but what old clients speak: the name, then the password. */
 static enum sasl_step login_respond(struct sasl *sasl, struct str response)
 {
     if (sasl->state == 0) {
-        if (!is_identity(response) || response.len == 0 || !buf_append_str(&sasl->authentication_id, response)) {
+        if (!is_identity(response) || response.len == 0) {
             return SASL_MALFORMED;
         }
         sasl->state = 1;
         sasl->challenge = STR("Password:");
-        return SASL_CHALLENGE;
+        return keep(&sasl->authentication_id, response, SASL_CHALLENGE);
     }
-    if (response.len == 0 || response.len > SASL_PASSWORD_MAX ||
-        memchr(response.data, '\0', response.len) != NULL || !buf_append_str(&sasl->password, response)) {
-        return SASL_MALFORMED;
-    }
-    return SASL_VERIFY;
+    return is_password(response) ? keep(&sasl->password, response, SASL_VERIFY) : SASL_MALFORMED;
 }
 
 static const struct sasl_mechanism mechanisms[] = {

@@ -12,7 +12,8 @@ enum { SASL_NAME_MAX = 255, SASL_PASSWORD_MAX = 1024, SASL_RESPONSE_MAX = 4096 }
 enum sasl_step {
     SASL_CHALLENGE, /* send sasl->challenge and wait for the response */
     SASL_VERIFY,    /* ask whether authentication_id and password belong together */
-    SASL_MALFORMED  /* the response is not of the mechanism's form */
+    SASL_MALFORMED, /* the response is not of the mechanism's form */
+    SASL_NO_MEMORY  /* temporary: the exchange is over, but the client has done nothing wrong */
 };
 
 struct sasl_mechanism;

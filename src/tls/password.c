@@ -36,7 +36,8 @@ bool password_setup(void)
     return hash(mixed, dummy);
 }
 
-bool password_make(struct str password, const unsigned char pepper[PASSWORD_PEPPER_SIZE], struct buf *verifier)
+bool password_make(struct str password, const unsigned char pepper[PASSWORD_PEPPER_SIZE],
+                   struct buf *verifier)
 {
     char mixed[MIXED_HEX];
     char text[crypto_pwhash_STRBYTES];
@@ -46,7 +47,8 @@ bool password_make(struct str password, const unsigned char pepper[PASSWORD_PEPP
     return fine;
 }
 
-bool password_verify(struct str password, struct str verifier, const unsigned char pepper[PASSWORD_PEPPER_SIZE])
+bool password_verify(struct str password, struct str verifier,
+                     const unsigned char pepper[PASSWORD_PEPPER_SIZE])
 {
     char mixed[MIXED_HEX];
     char text[crypto_pwhash_STRBYTES] = "";

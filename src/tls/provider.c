@@ -6,7 +6,7 @@
 #include "tls/provider.h"
 
 #include "base/mem.h"
-#include "ipc/proto_sign.h"
+#include "tls/proto_sign.h"
 
 #include <openssl/core_dispatch.h>
 #include <openssl/core_names.h>
@@ -119,7 +119,8 @@ static int key_export(void *data, int selection, OSSL_CALLBACK *callback, void *
 static const OSSL_PARAM *key_export_types(int selection)
 {
     (void)selection;
-    static const OSSL_PARAM list[] = {OSSL_PARAM_octet_string(OSSL_PKEY_PARAM_PUB_KEY, NULL, 0), OSSL_PARAM_END};
+    static const OSSL_PARAM list[] = {OSSL_PARAM_octet_string(OSSL_PKEY_PARAM_PUB_KEY, NULL, 0),
+                                      OSSL_PARAM_END};
     return list;
 }
 
@@ -168,8 +169,8 @@ static const char *ed25519_operation_name(int operation)
 
 #define KEYMGMT_FUNCTIONS(operation_name)                                                                    \
     {OSSL_FUNC_KEYMGMT_NEW, (void (*)(void))key_new}, {OSSL_FUNC_KEYMGMT_FREE, (void (*)(void))key_free},    \
-        {OSSL_FUNC_KEYMGMT_DUP, (void (*)(void))key_dup}, \
-        {OSSL_FUNC_KEYMGMT_HAS, (void (*)(void))key_has}, {OSSL_FUNC_KEYMGMT_MATCH, (void (*)(void))key_match}, \
+        {OSSL_FUNC_KEYMGMT_DUP, (void (*)(void))key_dup}, {OSSL_FUNC_KEYMGMT_HAS, (void (*)(void))key_has},  \
+        {OSSL_FUNC_KEYMGMT_MATCH, (void (*)(void))key_match},                                                \
         {OSSL_FUNC_KEYMGMT_GET_PARAMS, (void (*)(void))key_get_params},                                      \
         {OSSL_FUNC_KEYMGMT_GETTABLE_PARAMS, (void (*)(void))key_gettable},                                   \
         {OSSL_FUNC_KEYMGMT_EXPORT, (void (*)(void))key_export},                                              \
@@ -211,7 +212,8 @@ static void signature_free(void *data)
 
 static int set_padding(struct remote_signature *s, const OSSL_PARAM params[])
 {
-    const OSSL_PARAM *p = params == NULL ? NULL : OSSL_PARAM_locate_const(params, OSSL_SIGNATURE_PARAM_PAD_MODE);
+    const OSSL_PARAM *p =
+        params == NULL ? NULL : OSSL_PARAM_locate_const(params, OSSL_SIGNATURE_PARAM_PAD_MODE);
     if (p == NULL) {
         return 1;
     }
@@ -256,12 +258,13 @@ static int sign_update(void *data, const unsigned char *text, size_t len)
     return s->digest != NULL && EVP_DigestUpdate(s->digest, text, len) == 1;
 }
 
-static int ask(struct remote_signature *s, struct str text, bool digested, unsigned char *out, size_t *out_len, size_t room)
+static int ask(struct remote_signature *s, struct str text, bool digested, unsigned char *out,
+               size_t *out_len, size_t room)
 {
     struct buf signature = buf_make(SIGN_SIGNATURE_MAX);
     bool fine = sign_callback != NULL && text.len <= SIGN_DATA_MAX &&
-                sign_callback(sign_context, str_make(s->key->name, s->key->name_len), s->digest_name, digested, s->padding,
-                              text, &signature) &&
+                sign_callback(sign_context, str_make(s->key->name, s->key->name_len), s->digest_name,
+                              digested, s->padding, text, &signature) &&
                 signature.len > 0 && signature.len <= room;
     if (fine) {
         memcpy(out, signature.data, signature.len);
@@ -285,7 +288,8 @@ static int sign_final(void *data, unsigned char *out, size_t *out_len, size_t ro
 }
 
 /* One-shot; Ed25519 has no other, and libssl uses it for all. */
-static int sign_whole(void *data, unsigned char *out, size_t *out_len, size_t room, const unsigned char *text, size_t len)
+static int sign_whole(void *data, unsigned char *out, size_t *out_len, size_t room, const unsigned char *text,
+                      size_t len)
 {
     struct remote_signature *s = data;
     if (out == NULL) {
@@ -326,10 +330,11 @@ static const OSSL_DISPATCH signature_functions[] = {
     {OSSL_FUNC_SIGNATURE_SETTABLE_CTX_PARAMS, (void (*)(void))signature_settable},
     {0, NULL}};
 
-static const OSSL_ALGORITHM signatures[] = {{"RSA", properties, signature_functions, "remote RSA signature"},
-                                            {"ECDSA", properties, signature_functions, "remote ECDSA signature"},
-                                            {"ED25519", properties, signature_functions, "remote Ed25519 signature"},
-                                            {NULL, NULL, NULL, NULL}};
+static const OSSL_ALGORITHM signatures[] = {
+    {"RSA", properties, signature_functions, "remote RSA signature"},
+    {"ECDSA", properties, signature_functions, "remote ECDSA signature"},
+    {"ED25519", properties, signature_functions, "remote Ed25519 signature"},
+    {NULL, NULL, NULL, NULL}};
 
 static const OSSL_ALGORITHM *query(void *provider, int operation, int *no_cache)
 {
@@ -338,9 +343,11 @@ static const OSSL_ALGORITHM *query(void *provider, int operation, int *no_cache)
     return operation == OSSL_OP_KEYMGMT ? keymgmts : operation == OSSL_OP_SIGNATURE ? signatures : NULL;
 }
 
-static const OSSL_DISPATCH provider_functions[] = {{OSSL_FUNC_PROVIDER_QUERY_OPERATION, (void (*)(void))query}, {0, NULL}};
+static const OSSL_DISPATCH provider_functions[] = {
+    {OSSL_FUNC_PROVIDER_QUERY_OPERATION, (void (*)(void))query}, {0, NULL}};
 
-static int provider_init(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in, const OSSL_DISPATCH **out, void **context)
+static int provider_init(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in, const OSSL_DISPATCH **out,
+                         void **context)
 {
     (void)handle;
     (void)in;
@@ -354,13 +361,15 @@ bool provider_load(tls_sign sign, void *context)
 {
     sign_callback = sign;
     sign_context = context;
-    return OSSL_PROVIDER_add_builtin(NULL, "veredus", provider_init) == 1 && OSSL_PROVIDER_load(NULL, "default") != NULL &&
-           OSSL_PROVIDER_load(NULL, "veredus") != NULL;
+    return OSSL_PROVIDER_add_builtin(NULL, "veredus", provider_init) == 1 &&
+           OSSL_PROVIDER_load(NULL, "default") != NULL && OSSL_PROVIDER_load(NULL, "veredus") != NULL;
 }
 
 EVP_PKEY *provider_key(EVP_PKEY *public_key, struct str name)
 {
-    const char *type = EVP_PKEY_is_a(public_key, "RSA") ? "RSA" : EVP_PKEY_is_a(public_key, "EC") ? "EC" : "ED25519";
+    const char *type = EVP_PKEY_is_a(public_key, "RSA")  ? "RSA"
+                       : EVP_PKEY_is_a(public_key, "EC") ? "EC"
+                                                         : "ED25519";
     struct remote_key *key = key_new_for(public_key, name);
     EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_name(NULL, type, properties);
     EVP_PKEY *result = NULL;

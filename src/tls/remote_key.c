@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "ipc/proto_sign.h"
+#include "tls/proto_sign.h"
 
 #include <errno.h>
 #include <openssl/evp.h>
@@ -40,8 +40,8 @@ static bool await_answer(int fd, uint32_t serial, struct sign_answer *answer)
     }
 }
 
-bool remote_key_sign(void *context, struct str name, const char *digest, bool digested, int padding, struct str data,
-                     struct buf *signature)
+bool remote_key_sign(void *context, struct str name, const char *digest, bool digested, int padding,
+                     struct str data, struct buf *signature)
 {
     struct remote_key_client *client = context;
     struct sign_request request = {.serial = ++client->serial,
@@ -58,7 +58,8 @@ bool remote_key_sign(void *context, struct str name, const char *digest, bool di
     memcpy(request.digest, digest_name.data, digest_name.len);
     memcpy(request.name, name.data, name.len);
     memcpy(request.data, data.data, data.len);
-    if (send(client->fd, &request, sizeof(request), MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)sizeof(request) ||
+    if (send(client->fd, &request, sizeof(request), MSG_NOSIGNAL | MSG_DONTWAIT) !=
+            (ssize_t)sizeof(request) ||
         !await_answer(client->fd, request.serial, &answer)) {
         return false;
     }
@@ -66,13 +67,19 @@ bool remote_key_sign(void *context, struct str name, const char *digest, bool di
            buf_append(signature, answer.signature, answer.signature_len);
 }
 
+struct ring_key {
+    size_t name_len;
+    char name[SIGN_NAME_MAX];
+    EVP_PKEY *key;
+    /* Ready for the digest and padding that were asked for last: setting it up takes as long as a P-256 signature. */
+    EVP_PKEY_CTX *signer;
+    char digest[sizeof(((struct sign_request *)NULL)->digest)];
+    uint8_t padding;
+};
+
 struct key_ring {
     size_t count;
-    struct {
-        size_t name_len;
-        char name[SIGN_NAME_MAX];
-        EVP_PKEY *key;
-    } keys[KEYS_MAX];
+    struct ring_key keys[KEYS_MAX];
 };
 
 struct key_ring *key_ring_new(void)
@@ -84,6 +91,7 @@ void key_ring_free(struct key_ring *ring)
 {
     if (ring != NULL) {
         for (size_t i = 0; i < ring->count; i++) {
+            EVP_PKEY_CTX_free(ring->keys[i].signer);
             EVP_PKEY_free(ring->keys[i].key);
         }
         mem_free(ring);
@@ -101,6 +109,8 @@ bool key_ring_add(struct key_ring *ring, struct str name, struct str pem)
     }
     for (size_t i = 0; i < ring->count; i++) {
         if (str_equal(str_make(ring->keys[i].name, ring->keys[i].name_len), name)) {
+            EVP_PKEY_CTX_free(ring->keys[i].signer);
+            ring->keys[i].signer = NULL;
             EVP_PKEY_free(ring->keys[i].key);
             ring->keys[i].key = key;
             return true;
@@ -116,28 +126,49 @@ bool key_ring_add(struct key_ring *ring, struct str name, struct str pem)
     return true;
 }
 
-static EVP_PKEY *find_key(const struct key_ring *ring, struct str name)
+static struct ring_key *find_key(struct key_ring *ring, struct str name)
 {
     for (size_t i = 0; i < ring->count; i++) {
         if (str_equal(str_make(ring->keys[i].name, ring->keys[i].name_len), name)) {
-            return ring->keys[i].key;
+            return &ring->keys[i];
         }
     }
     return NULL;
 }
 
-static bool sign_digest(EVP_PKEY *key, const struct sign_request *request, const EVP_MD *md, unsigned char *out, size_t *len)
+static EVP_PKEY_CTX *new_signer(EVP_PKEY *key, const EVP_MD *md, uint8_t padding)
 {
-    EVP_PKEY_CTX *context = EVP_PKEY_CTX_new(key, NULL);
-    bool fine = context != NULL && EVP_PKEY_sign_init(context) == 1 && EVP_PKEY_CTX_set_signature_md(context, md) == 1;
+    EVP_PKEY_CTX *signer = EVP_PKEY_CTX_new(key, NULL);
+    bool fine =
+        signer != NULL && EVP_PKEY_sign_init(signer) == 1 && EVP_PKEY_CTX_set_signature_md(signer, md) == 1;
     if (fine && EVP_PKEY_is_a(key, "RSA")) {
-        bool pss = request->padding == SIGN_PADDING_PSS;
-        fine = EVP_PKEY_CTX_set_rsa_padding(context, pss ? RSA_PKCS1_PSS_PADDING : RSA_PKCS1_PADDING) == 1 &&
-               (!pss || EVP_PKEY_CTX_set_rsa_pss_saltlen(context, RSA_PSS_SALTLEN_DIGEST) == 1);
+        bool pss = padding == SIGN_PADDING_PSS;
+        fine = EVP_PKEY_CTX_set_rsa_padding(signer, pss ? RSA_PKCS1_PSS_PADDING : RSA_PKCS1_PADDING) == 1 &&
+               (!pss || EVP_PKEY_CTX_set_rsa_pss_saltlen(signer, RSA_PSS_SALTLEN_DIGEST) == 1);
     }
-    fine = fine && EVP_PKEY_sign(context, out, len, request->data, request->data_len) == 1;
-    EVP_PKEY_CTX_free(context);
-    return fine;
+    if (!fine) {
+        EVP_PKEY_CTX_free(signer);
+        return NULL;
+    }
+    return signer;
+}
+
+static bool sign_digest(struct ring_key *key, const struct sign_request *request, unsigned char *out,
+                        size_t *len)
+{
+    const EVP_MD *md = EVP_get_digestbyname(request->digest);
+    if (md == NULL || request->data_len != EVP_MD_get_size(md)) {
+        return false;
+    }
+    bool ready = key->signer != NULL && key->padding == request->padding &&
+                 memcmp(key->digest, request->digest, sizeof(key->digest)) == 0;
+    if (!ready) {
+        EVP_PKEY_CTX_free(key->signer);
+        key->signer = new_signer(key->key, md, request->padding);
+        key->padding = request->padding;
+        memcpy(key->digest, request->digest, sizeof(key->digest));
+    }
+    return key->signer != NULL && EVP_PKEY_sign(key->signer, out, len, request->data, request->data_len) == 1;
 }
 
 static bool sign_text(EVP_PKEY *key, const struct sign_request *request, unsigned char *out, size_t *len)
@@ -149,18 +180,16 @@ static bool sign_text(EVP_PKEY *key, const struct sign_request *request, unsigne
     return fine;
 }
 
-static bool sign(const struct key_ring *ring, const struct sign_request *request, struct sign_answer *answer)
+static bool sign(struct key_ring *ring, const struct sign_request *request, struct sign_answer *answer)
 {
     if (request->name_len > SIGN_NAME_MAX || request->data_len > SIGN_DATA_MAX ||
         memchr(request->digest, '\0', sizeof(request->digest)) == NULL) {
         return false;
     }
-    EVP_PKEY *key = find_key(ring, str_make(request->name, request->name_len));
+    struct ring_key *key = find_key(ring, str_make(request->name, request->name_len));
     size_t len = sizeof(answer->signature);
-    const EVP_MD *md = request->digested ? EVP_get_digestbyname(request->digest) : NULL;
-    bool fine = key != NULL && (request->digested ? md != NULL && request->data_len == EVP_MD_get_size(md) &&
-                                                        sign_digest(key, request, md, answer->signature, &len)
-                                                  : sign_text(key, request, answer->signature, &len));
+    bool fine = key != NULL && (request->digested ? sign_digest(key, request, answer->signature, &len)
+                                                  : sign_text(key->key, request, answer->signature, &len));
     answer->signature_len = fine ? (uint16_t)len : 0;
     return fine;
 }

@@ -1,5 +1,5 @@
 /*
- * Both ends of the blocking socket for signatures (ipc/proto_sign.h): the asking one in smtpd and imapd, the signing one in
+ * Both ends of the blocking socket for signatures (tls/proto_sign.h): the asking one in smtpd and imapd, the signing one in
  * keys.
  */
 #ifndef VEREDUS_TLS_REMOTE_KEY_H
@@ -13,8 +13,8 @@ struct remote_key_client {
     uint32_t serial;
 };
 
-bool remote_key_sign(void *context, struct str name, const char *digest, bool digested, int padding, struct str data,
-                     struct buf *signature);
+bool remote_key_sign(void *context, struct str name, const char *digest, bool digested, int padding,
+                     struct str data, struct buf *signature);
 
 /* The private keys that keys holds, by the names of their tls sections. */
 struct key_ring;

@@ -9,6 +9,7 @@
  * from `wall_ms` on. Appends PEM: the authority's certificate, the server's certificate followed by the authority's, its
  * key. The authority's key is thrown away.
  */
-bool selfsigned_make(struct str hostname, uint64_t wall_ms, struct buf *authority, struct buf *certificate, struct buf *key);
+bool selfsigned_make(struct str hostname, uint64_t wall_ms, struct buf *authority, struct buf *certificate,
+                     struct buf *key);
 
 #endif

@@ -39,7 +39,8 @@ static void note_error(const char *standard)
 bool tls_setup(tls_sign sign, void *context)
 {
     /* Nothing may be loaded once the sandbox is there: strings and algorithms now. */
-    return OPENSSL_init_ssl(OPENSSL_INIT_LOAD_SSL_STRINGS | OPENSSL_INIT_LOAD_CRYPTO_STRINGS | OPENSSL_INIT_NO_ATEXIT,
+    return OPENSSL_init_ssl(OPENSSL_INIT_LOAD_SSL_STRINGS | OPENSSL_INIT_LOAD_CRYPTO_STRINGS |
+                                OPENSSL_INIT_NO_ATEXIT,
                             NULL) == 1 &&
            (sign == NULL || provider_load(sign, context));
 }
@@ -86,8 +87,11 @@ static bool use_certificate(SSL_CTX *ssl, struct str pem, struct str name, struc
 static void common_settings(SSL_CTX *ssl)
 {
     SSL_CTX_set_min_proto_version(ssl, TLS1_2_VERSION);
-    SSL_CTX_set_options(ssl, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE);
-    SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    /* The last: what was decrypted may be a password, and OpenSSL gives its buffers back as they are. */
+    SSL_CTX_set_options(ssl, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
+                                 SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_CLEANSE_PLAINTEXT);
+    SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+                              SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     /* Peers that close without saying goodbye are common; the protocol above knows whether it was complete. */
     SSL_CTX_set_options(ssl, SSL_OP_IGNORE_UNEXPECTED_EOF);
 }
@@ -104,6 +108,8 @@ struct tls_context *tls_server_context(struct str certificate, struct str name, 
     }
     context->ssl = ssl;
     common_settings(ssl);
+    /* Without it each record takes two calls: one for its head and one for the rest. */
+    SSL_CTX_set_read_ahead(ssl, 1);
     if (!use_certificate(ssl, certificate, name, errors)) {
         tls_context_free(context);
         return NULL;
@@ -115,7 +121,9 @@ struct tls_context *tls_server_context(struct str certificate, struct str name, 
     SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_num_tickets(ssl, 1);
     SSL_CTX_set_session_id_context(ssl, (const unsigned char *)alpn.data, (unsigned)alpn.len);
-    SSL_CTX_set1_groups_list(ssl, "X25519:P-256:P-384");
+    /* The macro of OpenSSL takes the list as a char *, and does not write to it. */
+    char groups[] = "X25519:P-256:P-384";
+    SSL_CTX_set1_groups_list(ssl, groups);
     if (alpn.len > 0 && alpn.len < sizeof(context->alpn)) {
         context->alpn[0] = (unsigned char)alpn.len;
         memcpy(context->alpn + 1, alpn.data, alpn.len);
@@ -222,9 +230,7 @@ static enum tls_result result_of(struct tls *tls, int code)
     case SSL_ERROR_WANT_READ: return TLS_WANT_READ;
     case SSL_ERROR_WANT_WRITE: return TLS_WANT_WRITE;
     case SSL_ERROR_ZERO_RETURN: return TLS_CLOSED;
-    case SSL_ERROR_SYSCALL:
-        note_error("the peer closed the connection");
-        return TLS_FAILED;
+    case SSL_ERROR_SYSCALL: note_error("the peer closed the connection"); return TLS_FAILED;
     default: break;
     }
     long verify = SSL_get_verify_result(ssl_of(tls));

@@ -19,8 +19,8 @@ enum tls_result {
 };
 
 /* Signs for the certificate named `name`; see proto_sign.h. False: refused or not answered in time. */
-typedef bool (*tls_sign)(void *context, struct str name, const char *digest, bool digested, int padding, struct str data,
-                         struct buf *signature);
+typedef bool (*tls_sign)(void *context, struct str name, const char *digest, bool digested, int padding,
+                         struct str data, struct buf *signature);
 
 /* Once a process, before the sandbox: loads what OpenSSL loads lazily and registers the provider. */
 bool tls_setup(tls_sign sign, void *context);
