@@ -2,58 +2,21 @@
 #include "message/address.h"
 
 #include "message/path.h"
+#include "message/token.h"
 
 struct address_iterator address_iterate(struct str value)
 {
     return (struct address_iterator){.text = value};
 }
 
-static bool is_space(char c)
+/* At most four of them: quicker than a call for each character of the text. */
+static inline bool is_among(char c, struct str stops)
 {
-    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
-
-/* Moves behind a comment that begins at `at`; the text's end if it is not closed. Depth is a count, not recursion. */
-static size_t skip_comment(struct str text, size_t at)
-{
-    unsigned depth = 0;
-    for (; at < text.len; at++) {
-        char c = text.data[at];
-        if (c == '\\') {
-            at++;
-        } else if (c == '(') {
-            depth++;
-        } else if (c == ')' && --depth == 0) {
-            return at + 1;
-        }
+    bool found = false;
+    for (size_t i = 0; i < stops.len; i++) {
+        found = found || stops.data[i] == c;
     }
-    return text.len;
-}
-
-static size_t skip_quoted(struct str text, size_t at)
-{
-    for (at++; at < text.len; at++) {
-        if (text.data[at] == '\\') {
-            at++;
-        } else if (text.data[at] == '"') {
-            return at + 1;
-        }
-    }
-    return text.len;
-}
-
-static size_t skip_blank(struct str text, size_t at)
-{
-    while (at < text.len) {
-        if (is_space(text.data[at])) {
-            at++;
-        } else if (text.data[at] == '(') {
-            at = skip_comment(text, at);
-        } else {
-            break;
-        }
-    }
-    return at < text.len ? at : text.len;
+    return found;
 }
 
 /* Moves over quoted strings, comments and domain literals to the first unquoted character out of `stops`. */
@@ -61,13 +24,13 @@ static size_t find_stop(struct str text, size_t at, struct str stops)
 {
     while (at < text.len) {
         char c = text.data[at];
-        if (str_find(stops, 0, c) != SIZE_MAX) {
+        if (is_among(c, stops)) {
             return at;
         }
         if (c == '"') {
-            at = skip_quoted(text, at);
+            at = token_skip_quoted(text, at);
         } else if (c == '(') {
-            at = skip_comment(text, at);
+            at = token_skip_comment(text, at);
         } else if (c == '[') {
             size_t end = str_find(text, at, ']');
             at = end == SIZE_MAX ? text.len : end + 1;
@@ -80,9 +43,9 @@ static size_t find_stop(struct str text, size_t at, struct str stops)
 
 static struct str trim(struct str s)
 {
-    size_t from = skip_blank(s, 0);
+    size_t from = token_skip_blank(s, 0);
     size_t to = s.len;
-    while (to > from && is_space(s.data[to - 1])) {
+    while (to > from && token_is_blank(s.data[to - 1])) {
         to--;
     }
     return str_sub(s, from, to);
@@ -111,14 +74,15 @@ static struct str without_route(struct str spec)
     return colon < spec.len ? str_from(spec, colon + 1) : spec;
 }
 
-static enum address_step bracketed(struct address_iterator *i, size_t start, size_t open, struct address_mailbox *mailbox)
+static enum address_step bracketed(struct address_iterator *i, size_t start, size_t open,
+                                   struct address_mailbox *mailbox)
 {
     size_t close = find_stop(i->text, open + 1, STR(">"));
     if (close >= i->text.len) {
         return ADDRESS_BAD;
     }
     mailbox->display = trim(str_sub(i->text, start, open));
-    size_t after = skip_blank(i->text, close + 1);
+    size_t after = token_skip_blank(i->text, close + 1);
     i->at = after;
     if (after < i->text.len && i->text.data[after] != ',' && i->text.data[after] != ';') {
         return ADDRESS_BAD;
@@ -129,7 +93,7 @@ static enum address_step bracketed(struct address_iterator *i, size_t start, siz
 enum address_step address_next(struct address_iterator *i, struct address_mailbox *mailbox)
 {
     while (i->count < ADDRESS_MAX) {
-        i->at = skip_blank(i->text, i->at);
+        i->at = token_skip_blank(i->text, i->at);
         if (i->at >= i->text.len) {
             return i->in_group ? ADDRESS_BAD : ADDRESS_END;
         }
@@ -161,33 +125,36 @@ enum address_step address_next(struct address_iterator *i, struct address_mailbo
     return ADDRESS_BAD;
 }
 
-/* Comments and blanks around the atoms of an address do not belong to it. */
-static void append_clean(struct str s, struct buf *out)
+/*
+ * Comments and blanks around the atoms of an address do not belong to it. They may stand at its ends and beside dots (RFC
+ * 5322, section 4.4); false where they part what without them would be one word.
+ */
+static bool append_clean(struct str s, struct buf *out)
 {
-    size_t at = 0;
+    size_t at = token_skip_blank(s, 0);
+    bool gap = false;
+    char last = '.';
     while (at < s.len) {
-        char c = s.data[at];
-        size_t end = at + 1;
-        if (c == '(') {
-            at = skip_comment(s, at);
-            continue;
+        size_t end = at;
+        while (end < s.len && !token_is_blank(s.data[end]) && s.data[end] != '(') {
+            end = s.data[end] == '"' ? token_skip_quoted(s, end) : end + 1;
         }
-        if (c == '"') {
-            end = skip_quoted(s, at);
+        bool joins = gap && s.data[at] != '.' && last != '.';
+        if (joins || !buf_append_str(out, str_sub(s, at, end))) {
+            return false;
         }
-        if (!is_space(c)) {
-            buf_append_str(out, str_sub(s, at, end));
-        }
-        at = end;
+        last = s.data[end - 1];
+        at = token_skip_blank(s, end);
+        gap = at > end;
     }
+    return true;
 }
 
 bool address_append_normal(const struct address_mailbox *mailbox, struct buf *out)
 {
     char area[1024];
     struct buf text = {.data = area, .cap = sizeof(area), .limit = sizeof(area)};
-    append_clean(mailbox->local, &text);
-    buf_append_char(&text, '@');
-    append_clean(mailbox->domain, &text);
-    return buf_ok(&text) && address_normalize(buf_str(&text), out) == PATH_OK;
+    bool fine = append_clean(mailbox->local, &text) && buf_append_char(&text, '@') &&
+                append_clean(mailbox->domain, &text);
+    return fine && buf_ok(&text) && address_normalize(buf_str(&text), out) == PATH_OK;
 }

@@ -22,17 +22,54 @@ static struct civil civil_of(int64_t days)
                           .day = day_of_year - (153 * month_from_march + 2) / 5 + 1};
 }
 
-bool date_append(uint64_t wall_ms, struct buf *out)
+static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+
+/* A wall-clock time taken apart. */
+struct moment {
+    struct civil date;
+    unsigned weekday; /* 0: Thursday */
+    unsigned second;  /* of the day */
+};
+
+static struct moment moment_of(uint64_t wall_ms)
 {
-    static const char weekdays[] = "ThuFriSatSunMonTueWed";
-    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     uint64_t seconds = wall_ms / 1000;
     if (seconds > 253402300799) { /* the end of the year 9999: a clock cannot mean more */
         seconds = 253402300799;
     }
-    struct civil date = civil_of((int64_t)(seconds / 86400));
-    unsigned rest = (unsigned)(seconds % 86400);
-    return buf_printf(out, "%.3s, %u %.3s %lld %02u:%02u:%02u +0000", weekdays + seconds / 86400 % 7 * 3, date.day,
-                      months + (size_t)(date.month - 1) * 3, (long long)date.year, rest / 3600, rest / 60 % 60,
-                      rest % 60);
+    return (struct moment){.date = civil_of((int64_t)(seconds / 86400)),
+                           .weekday = (unsigned)(seconds / 86400 % 7),
+                           .second = (unsigned)(seconds % 86400)};
+}
+
+bool date_append(uint64_t wall_ms, struct buf *out)
+{
+    static const char weekdays[] = "ThuFriSatSunMonTueWed";
+    struct moment m = moment_of(wall_ms);
+    return buf_printf(out, "%.3s, %u %.3s %lld %02u:%02u:%02u +0000", weekdays + (size_t)m.weekday * 3,
+                      m.date.day, months + (size_t)(m.date.month - 1) * 3, (long long)m.date.year,
+                      m.second / 3600, m.second / 60 % 60, m.second % 60);
+}
+
+/* Two digits, the first of them a blank instead of a zero if `blank`. */
+static void put_two(char *at, unsigned number, bool blank)
+{
+    at[0] = (char)(blank && number < 10 ? ' ' : '0' + number / 10 % 10);
+    at[1] = (char)('0' + number % 10);
+}
+
+/* Without printf: a listing of a mailbox has as many dates as messages. */
+bool date_append_imap(uint64_t wall_ms, struct buf *out)
+{
+    struct moment m = moment_of(wall_ms);
+    char text[] = "dd-Mon-yyyy hh:mm:ss +0000";
+    unsigned year = (unsigned)m.date.year;
+    put_two(text, m.date.day, true);
+    memcpy(text + 3, months + (size_t)(m.date.month - 1) * 3, 3);
+    put_two(text + 7, year / 100, false);
+    put_two(text + 9, year % 100, false);
+    put_two(text + 12, m.second / 3600, false);
+    put_two(text + 15, m.second / 60 % 60, false);
+    put_two(text + 18, m.second % 60, false);
+    return buf_append(out, text, sizeof(text) - 1);
 }

@@ -10,7 +10,8 @@ static size_t line_end(struct str message, size_t at)
 
 static bool is_empty_line(struct str line)
 {
-    return line.len == 0 || line.data[0] == '\n' || (line.len >= 2 && line.data[0] == '\r' && line.data[1] == '\n');
+    return line.len == 0 || line.data[0] == '\n' ||
+           (line.len >= 2 && line.data[0] == '\r' && line.data[1] == '\n');
 }
 
 static struct str without_newline(struct str line)
@@ -24,29 +25,47 @@ static struct str without_newline(struct str line)
     return line;
 }
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+/* Reads "Name:" with blanks around the name; returns the offset of the colon, or 0 if this is no field. */
+static size_t read_name(struct str text, struct str *name)
+{
+    size_t start = 0;
+    while (start < text.len && is_blank(text.data[start])) {
+        start++;
+    }
+    size_t end = start;
+    while (end < text.len && (unsigned char)text.data[end] > ' ' && text.data[end] != 0x7f &&
+           text.data[end] != ':') {
+        end++;
+    }
+    size_t colon = end;
+    while (colon < text.len && is_blank(text.data[colon])) {
+        colon++;
+    }
+    bool fine = end > start && colon < text.len && text.data[colon] == ':';
+    *name = fine ? str_sub(text, start, end) : STR_EMPTY;
+    return fine ? colon : 0;
+}
+
 bool header_next(struct header_iterator *iterator, struct header_field *field)
 {
-    struct str message = iterator->message;
-    size_t start = iterator->at;
-    size_t end = line_end(message, start);
-    if (start >= message.len || is_empty_line(str_sub(message, start, end))) {
+    struct str rest = str_from(iterator->message, iterator->at);
+    if (is_empty_line(rest)) {
         return false;
     }
-    while (end < message.len && (message.data[end] == ' ' || message.data[end] == '\t')) {
-        end = line_end(message, end);
+    size_t end = line_end(rest, 0);
+    while (end < rest.len && is_blank(rest.data[end])) {
+        end = line_end(rest, end);
     }
-    iterator->at = end;
-    field->whole = str_sub(message, start, end);
+    iterator->at += end;
+    field->whole = str_sub(rest, 0, end);
     struct str text = without_newline(field->whole);
-    size_t colon = str_find(text, 0, ':');
-    struct str name = colon == SIZE_MAX ? STR_EMPTY : str_trim(str_sub(text, 0, colon));
-    for (size_t i = 0; i < name.len; i++) {
-        if ((unsigned char)name.data[i] <= ' ' || name.data[i] == 0x7f) {
-            name = STR_EMPTY;
-        }
-    }
-    field->name = name;
-    field->value = name.len == 0 ? text : str_from(text, colon + 1);
+    size_t colon = read_name(text, &field->name);
+    field->value = colon == 0 ? text : str_from(text, colon + 1);
     return true;
 }
 

@@ -1,7 +1,9 @@
 /* Reverse-path and forward-path; see path.h. */
 #include "message/path.h"
 
-#include "message/domain.h"
+#include "base/domain.h"
+
+enum use { SENDER, RECIPIENT, PLAIN_ADDRESS };
 
 static bool is_atext(char c)
 {
@@ -80,8 +82,8 @@ static size_t domain_length(struct str s)
         return end == SIZE_MAX ? 0 : end + 1;
     }
     size_t i = 0;
-    while (i < s.len && (ascii_is_alnum(s.data[i]) || s.data[i] == '-' || s.data[i] == '.' || s.data[i] == '_' ||
-                         (unsigned char)s.data[i] >= 0x80)) {
+    while (i < s.len && (ascii_is_alnum(s.data[i]) || s.data[i] == '-' || s.data[i] == '.' ||
+                         s.data[i] == '_' || (unsigned char)s.data[i] >= 0x80)) {
         i++;
     }
     return i;
@@ -94,7 +96,14 @@ static enum path_error check_domain(struct str domain)
     return domain_normalize(domain, &normal) ? PATH_OK : PATH_BAD_DOMAIN;
 }
 
-static enum path_error check_parts(struct path *path, bool smtputf8)
+/* Routing hidden in the local part. A sender's is only an answer's address, so nothing is routed by it. */
+static bool is_routed(struct str local)
+{
+    return str_find(local, 0, '%') != SIZE_MAX || str_find(local, 0, '!') != SIZE_MAX ||
+           str_find(local, 0, '@') != SIZE_MAX;
+}
+
+static enum path_error check_parts(struct path *path, enum use use, bool smtputf8)
 {
     path->is_utf8 = !str_is_ascii(path->local) || !str_is_ascii(path->domain);
     if (path->is_utf8 && !smtputf8) {
@@ -109,12 +118,10 @@ static enum path_error check_parts(struct path *path, bool smtputf8)
     if (!path->no_domain && check_domain(path->domain) != PATH_OK) {
         return PATH_BAD_DOMAIN;
     }
-    bool routed = str_find(path->local, 0, '%') != SIZE_MAX || str_find(path->local, 0, '!') != SIZE_MAX ||
-                  str_find(path->local, 0, '@') != SIZE_MAX;
-    return routed ? PATH_PERCENT_HACK : PATH_OK;
+    return use != SENDER && is_routed(path->local) ? PATH_PERCENT_HACK : PATH_OK;
 }
 
-static enum path_error parse_mailbox(struct str inside, bool no_domain_allowed, bool smtputf8, struct path *path,
+static enum path_error parse_mailbox(struct str inside, enum use use, bool smtputf8, struct path *path,
                                      size_t *used)
 {
     size_t len = inside.len > 0 && inside.data[0] == '"' ? quoted_string(inside) : dot_string(inside);
@@ -128,7 +135,7 @@ static enum path_error parse_mailbox(struct str inside, bool no_domain_allowed, 
         *used = len;
         path->no_domain = true;
         path->domain = STR_EMPTY;
-        bool postmaster = no_domain_allowed && str_equal_nocase(path->local, STR("postmaster"));
+        bool postmaster = use == RECIPIENT && str_equal_nocase(path->local, STR("postmaster"));
         return postmaster ? PATH_OK : PATH_SYNTAX;
     }
     size_t domain_len = domain_length(str_from(rest, 1));
@@ -137,7 +144,7 @@ static enum path_error parse_mailbox(struct str inside, bool no_domain_allowed, 
     }
     path->domain = str_sub(rest, 1, 1 + domain_len);
     *used = len + 1 + domain_len;
-    return check_parts(path, smtputf8);
+    return check_parts(path, use, smtputf8);
 }
 
 enum path_error path_parse(struct str line, bool null_allowed, bool smtputf8, struct path *path)
@@ -156,7 +163,7 @@ enum path_error path_parse(struct str line, bool null_allowed, bool smtputf8, st
     path->had_route = route > 0;
     inside = str_from(inside, route);
     size_t used = 0;
-    enum path_error error = parse_mailbox(inside, !null_allowed, smtputf8, path, &used);
+    enum path_error error = parse_mailbox(inside, null_allowed ? SENDER : RECIPIENT, smtputf8, path, &used);
     if (error == PATH_PERCENT_HACK || error == PATH_OK) {
         if (used >= inside.len || inside.data[used] != '>') {
             return PATH_SYNTAX;
@@ -213,7 +220,7 @@ enum path_error address_normalize(struct str address, struct buf *out)
 {
     struct path path = {.rest = STR_EMPTY, .local = STR_EMPTY, .domain = STR_EMPTY};
     size_t used = 0;
-    enum path_error error = parse_mailbox(address, false, true, &path, &used);
+    enum path_error error = parse_mailbox(address, PLAIN_ADDRESS, true, &path, &used);
     if (error != PATH_OK) {
         return error;
     }

@@ -10,22 +10,22 @@ enum { PATH_LOCAL_MAX = 64, PATH_MAX = 256 };
 
 enum path_error {
     PATH_OK,
-    PATH_SYNTAX,       /* 501 5.1.3 or 5.1.7 */
-    PATH_TOO_LONG,     /* 501 5.1.3: RFC 5321, section 4.5.3.1 */
-    PATH_BAD_DOMAIN,   /* 501 5.1.2 or 5.1.8 */
-    PATH_NEEDS_UTF8,   /* 553 5.6.7: 8-bit without SMTPUTF8 */
-    PATH_PERCENT_HACK  /* 550 5.7.1: "user%host@here", "host!user" */
+    PATH_SYNTAX,      /* 501 5.1.3 or 5.1.7 */
+    PATH_TOO_LONG,    /* 501 5.1.3: RFC 5321, section 4.5.3.1 */
+    PATH_BAD_DOMAIN,  /* 501 5.1.2 or 5.1.8 */
+    PATH_NEEDS_UTF8,  /* 553 5.6.7: 8-bit without SMTPUTF8 */
+    PATH_PERCENT_HACK /* 550 5.7.1: "user%host@here", "host!user"; not for reverse-paths */
 };
 
 struct path {
-    bool null;           /* "<>" */
-    bool no_domain;      /* "<postmaster>" */
-    bool had_route;      /* a source route was there and has been left out */
-    bool is_utf8;        /* something in it is not ASCII */
-    bool quoted;         /* the local part needs quotes */
-    struct str rest;     /* of the line behind the closing bracket: parameters */
-    struct str local;    /* the local part as it was written (with quotes), in the line */
-    struct str domain;   /* as it was written, in the line */
+    bool null;         /* "<>" */
+    bool no_domain;    /* "<postmaster>" */
+    bool had_route;    /* a source route was there and has been left out */
+    bool is_utf8;      /* something in it is not ASCII */
+    bool quoted;       /* the local part needs quotes */
+    struct str rest;   /* of the line behind the closing bracket: parameters */
+    struct str local;  /* the local part as it was written (with quotes), in the line */
+    struct str domain; /* as it was written, in the line */
 };
 
 /*

@@ -17,18 +17,20 @@ static enum submit_result add_senders(struct str value, struct arena *arena, str
         }
         struct str copy = arena_copy(arena, buf_str(&normal));
         if (copy.data == NULL) {
-            return SUBMIT_BAD_FROM;
+            return SUBMIT_NO_MEMORY;
         }
         senders->addresses[senders->count++] = copy;
     }
     return step == ADDRESS_END ? SUBMIT_OK : SUBMIT_BAD_FROM;
 }
 
-enum submit_result submit_read_senders(struct str message, struct arena *arena, struct submit_senders *senders)
+enum submit_result submit_read_senders(struct str message, struct arena *arena,
+                                       struct submit_senders *senders)
 {
     struct header_iterator iterator = {.message = message};
     struct header_field field;
     unsigned from = 0;
+    bool from_has_address = false;
     senders->count = 0;
     while (header_next(&iterator, &field)) {
         bool is_from = str_equal_nocase(field.name, STR("From"));
@@ -39,12 +41,14 @@ enum submit_result submit_read_senders(struct str message, struct arena *arena, 
         if (from > 1) {
             return SUBMIT_SEVERAL_FROM;
         }
+        size_t before = senders->count;
         enum submit_result result = add_senders(field.value, arena, senders);
         if (result != SUBMIT_OK) {
             return result;
         }
+        from_has_address = from_has_address || (is_from && senders->count > before);
     }
-    return from == 0 || senders->count == 0 ? SUBMIT_NO_FROM : SUBMIT_OK;
+    return from_has_address ? SUBMIT_OK : SUBMIT_NO_FROM;
 }
 
 static bool must_go(struct str name, bool submission)
@@ -76,7 +80,12 @@ void submit_remove_fields(struct buf *message, bool submission)
 
 void submit_missing(struct str message, bool *date, bool *message_id)
 {
+    struct header_iterator iterator = {.message = message};
     struct header_field field;
-    *date = !header_find(message, STR("Date"), &field);
-    *message_id = !header_find(message, STR("Message-ID"), &field);
+    *date = true;
+    *message_id = true;
+    while ((*date || *message_id) && header_next(&iterator, &field)) {
+        *date = *date && !str_equal_nocase(field.name, STR("Date"));
+        *message_id = *message_id && !str_equal_nocase(field.name, STR("Message-ID"));
+    }
 }

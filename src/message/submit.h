@@ -10,15 +10,16 @@
 
 enum { SUBMIT_SENDERS_MAX = 16 };
 
-enum submit_result { SUBMIT_OK, SUBMIT_NO_FROM, SUBMIT_SEVERAL_FROM, SUBMIT_BAD_FROM };
+enum submit_result { SUBMIT_OK, SUBMIT_NO_FROM, SUBMIT_SEVERAL_FROM, SUBMIT_BAD_FROM, SUBMIT_NO_MEMORY };
 
 struct submit_senders {
     size_t count;
     struct str addresses[SUBMIT_SENDERS_MAX]; /* normalised, in the arena */
 };
 
-/* The addresses of the From field and of a Sender field. */
-enum submit_result submit_read_senders(struct str message, struct arena *arena, struct submit_senders *senders);
+/* The addresses of the From field, which must have one, and of a Sender field. */
+enum submit_result submit_read_senders(struct str message, struct arena *arena,
+                                       struct submit_senders *senders);
 
 /*
  * Removes every Return-Path field, and for submission Bcc and Resent-Bcc too; the rest stays byte for byte. One pass, in

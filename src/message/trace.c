@@ -4,6 +4,8 @@
 #include "message/date.h"
 #include "message/header.h"
 
+enum { DELIVERED_TO_SCAN = 65536 };
+
 const char *trace_protocol(const struct trace_received *r)
 {
     static const char *const smtp[2][2][2] = {{{"ESMTP", "ESMTPA"}, {"ESMTPS", "ESMTPSA"}},
@@ -19,12 +21,12 @@ const char *trace_protocol(const struct trace_received *r)
     return smtp[r->utf8][r->tls][r->authenticated];
 }
 
-/* Only what cannot break out of a comment or a line; the rest becomes "?". */
+/* Only what cannot break out of a comment or a line, and ASCII; the rest becomes "?". */
 static void append_safe(struct buf *out, struct str s, size_t max)
 {
     for (size_t i = 0; i < s.len && i < max; i++) {
         unsigned char c = (unsigned char)s.data[i];
-        bool safe = c > 0x20 && c != 0x7f && c != '(' && c != ')' && c != '\\' && c != ';' && c != '"';
+        bool safe = c > 0x20 && c < 0x7f && c != '(' && c != ')' && c != '\\' && c != ';' && c != '"';
         buf_append_char(out, safe ? (char)c : '?');
     }
 }
@@ -76,12 +78,14 @@ bool trace_append_received(const struct trace_received *r, struct buf *out)
 
 bool trace_append_return_path(struct str reverse_path, struct buf *out)
 {
-    return buf_append_lit(out, "Return-Path: <") && buf_append_str(out, reverse_path) && buf_append_lit(out, ">\r\n");
+    return buf_append_lit(out, "Return-Path: <") && buf_append_str(out, reverse_path) &&
+           buf_append_lit(out, ">\r\n");
 }
 
 bool trace_append_delivered_to(struct str recipient, struct buf *out)
 {
-    return buf_append_lit(out, "Delivered-To: ") && buf_append_str(out, recipient) && buf_append_lit(out, "\r\n");
+    return buf_append_lit(out, "Delivered-To: ") && buf_append_str(out, recipient) &&
+           buf_append_lit(out, "\r\n");
 }
 
 unsigned trace_count_received(struct str message)
@@ -95,9 +99,26 @@ unsigned trace_count_received(struct str message)
     return count;
 }
 
+size_t trace_delivered_to(struct str message, struct str *addresses, size_t max)
+{
+    struct header_iterator iterator = {.message = str_sub(message, 0, DELIVERED_TO_SCAN)};
+    struct header_field field;
+    size_t count = 0;
+    while (header_next(&iterator, &field)) {
+        if (str_equal_nocase(field.name, STR("Delivered-To"))) {
+            if (count < max) {
+                addresses[count] = str_trim(field.value);
+            }
+            count++;
+        }
+    }
+    return count;
+}
+
 bool trace_was_delivered_to(struct str message, struct str recipient)
 {
-    struct header_iterator iterator = {.message = message};
+    /* Trace fields stand at the top. Asked for every recipient, so a header of megabytes must not be read each time. */
+    struct header_iterator iterator = {.message = str_sub(message, 0, DELIVERED_TO_SCAN)};
     struct header_field field;
     while (header_next(&iterator, &field)) {
         if (str_equal_nocase(field.name, STR("Delivered-To")) &&

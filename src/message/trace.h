@@ -31,6 +31,11 @@ bool trace_append_return_path(struct str reverse_path, struct buf *out);
 bool trace_append_delivered_to(struct str recipient, struct buf *out);
 /* The number of Received fields of a message, for the hop limit (RFC 5321, section 6.3). */
 unsigned trace_count_received(struct str message);
+/*
+ * The addresses in the Delivered-To fields at the top of a message, at most `max` of them into `addresses`. Returns how many
+ * fields there are.
+ */
+size_t trace_delivered_to(struct str message, struct str *addresses, size_t max);
 /* Whether it has already been delivered to this address (Delivered-To). */
 bool trace_was_delivered_to(struct str message, struct str recipient);
 
