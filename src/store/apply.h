@@ -23,7 +23,8 @@ struct apply_counts {
 };
 
 /* Keeps the pointers. NULL without memory. */
-struct applier *applier_new(struct index *index, struct segments *segments, const unsigned char grant_key[GRANT_KEY_SIZE]);
+struct applier *applier_new(struct index *index, struct segments *segments,
+                            const unsigned char grant_key[GRANT_KEY_SIZE]);
 void applier_free(struct applier *applier);
 void applier_set_config(struct applier *applier, const struct config *config);
 /* Accounts or aliases changed by other means than this: forget what is cached about addresses. */
@@ -34,8 +35,8 @@ void applier_forget(struct applier *applier);
  * for all there is). `budget` octets at most, then it returns with *more set. A record that cannot be understood is journalled
  * and passed over; a torn tail ends the segment. 0, or -1: roll back.
  */
-int apply_segment(struct applier *applier, int64_t segment, int64_t limit, uint64_t budget, uint64_t now_wall_ms,
-                  bool *more, bool *torn, struct apply_counts *counts);
+int apply_segment(struct applier *applier, int64_t segment, int64_t limit, uint64_t budget,
+                  uint64_t now_wall_ms, bool *more, bool *torn, struct apply_counts *counts);
 /* Before the commit: writes counters that were collected. */
 int apply_finish(struct applier *applier);
 /* After a rollback: forgets them. */

@@ -35,26 +35,28 @@ void batch_clear(struct batch *batch)
     buf_clear(&batch->prefixes);
 }
 
-bool batch_add(struct batch *batch, struct record_header *header, struct str envelope, struct str trace, struct str body,
-               void *owner)
+bool batch_add(struct batch *batch, struct record_header *header, struct str summary, struct str envelope,
+               struct str trace, struct str body, void *owner)
 {
     if (batch->count == BATCH_RECORDS_MAX) {
         return false;
     }
     struct batch_item *item = &batch->items[batch->count];
     size_t at = batch->prefixes.len;
-    if (!record_encode_header(header, envelope, trace, body, item->header) ||
-        !buf_append_str(&batch->prefixes, envelope) || !buf_append_str(&batch->prefixes, trace)) {
+    if (!record_encode_header(header, summary, envelope, trace, body, item->header) ||
+        !buf_append_str(&batch->prefixes, summary) || !buf_append_str(&batch->prefixes, envelope) ||
+        !buf_append_str(&batch->prefixes, trace)) {
         buf_truncate(&batch->prefixes, at);
         batch->prefixes.failed = false;
         return false;
     }
     item->prefix_at = at;
-    item->prefix_len = envelope.len + trace.len;
+    item->prefix_len = summary.len + envelope.len + trace.len;
     item->body = body;
     item->padding = header->total - RECORD_HEADER - item->prefix_len - body.len;
     item->owner = owner;
     batch->count++;
+    item->at = batch->octets;
     batch->octets += header->total;
     return true;
 }
@@ -66,10 +68,14 @@ static int gather(const struct batch *batch, size_t *next, struct iovec *parts)
     int count = 0;
     for (; *next < batch->count * 4 && count < PARTS; (*next)++) {
         const struct batch_item *item = &batch->items[*next / 4];
-        struct iovec part;
+        struct iovec part = {0};
         switch (*next % 4) {
         case 0: part = (struct iovec){(void *)(uintptr_t)item->header, RECORD_HEADER}; break;
-        case 1: part = (struct iovec){batch->prefixes.data + item->prefix_at, item->prefix_len}; break;
+        case 1:
+            if (item->prefix_len > 0) {
+                part = (struct iovec){batch->prefixes.data + item->prefix_at, item->prefix_len};
+            }
+            break;
         case 2: part = (struct iovec){(void *)(uintptr_t)item->body.data, item->body.len}; break;
         default: part = (struct iovec){zeros, item->padding}; break;
         }

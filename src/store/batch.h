@@ -15,10 +15,11 @@ enum { BATCH_RECORDS_MAX = 1024 };
 
 struct batch_item {
     unsigned char header[RECORD_HEADER];
-    size_t prefix_at; /* of envelope and trace in the batch's area */
+    size_t prefix_at; /* of summary, envelope and trace in the batch's area */
     size_t prefix_len;
     struct str body;
     size_t padding;
+    uint64_t at; /* where the record begins, from the batch's beginning */
     void *owner; /* the caller's, to tell whose record it is */
 };
 
@@ -36,9 +37,12 @@ struct batch {
 /* NULL without memory. */
 struct batch *batch_new(void);
 void batch_free(struct batch *batch);
-/* Adds a record; its envelope and trace are copied. False if the batch is full or there is no memory. */
-bool batch_add(struct batch *batch, struct record_header *header, struct str envelope, struct str trace, struct str body,
-               void *owner);
+/*
+ * Adds a record; its summary (a section as record_encode_summary makes it, or empty), envelope and trace are copied. False if the
+ * batch is full or there is no memory.
+ */
+bool batch_add(struct batch *batch, struct record_header *header, struct str summary, struct str envelope,
+               struct str trace, struct str body, void *owner);
 /*
  * Appends all of it to the segment and flushes it. For the helper thread: touches nothing but the batch and fd. After
  * anything but BATCH_STORED nothing more may be written to this segment: its tail may be torn.

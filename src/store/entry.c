@@ -1,6 +1,7 @@
 /* Rows of the queue; see entry.h. */
 #include "store/entry.h"
 
+#include "store/events.h"
 #include "store/mailbox.h"
 
 int entry_add(struct index *index, const struct ident *record, uint32_t recipient, struct str address,
@@ -15,7 +16,16 @@ int entry_add(struct index *index, const struct ident *record, uint32_t recipien
     sql_text(q, 3, address);
     sql_text(q, 4, domain);
     sql_int(q, 5, (int64_t)due_ms);
-    return sql_run(index, q);
+    if (sql_run(index, q) != 0) {
+        return -1;
+    }
+    struct entry entry;
+    bool noted = index->noting && sqlite3_changes(index->db) > 0;
+    int found = noted ? entry_find(index, record, address, &entry) : 0;
+    if (found == 1) {
+        events_entry(index, &entry);
+    }
+    return found < 0 ? -1 : 0;
 }
 
 static bool take_text(sqlite3_stmt *q, int column, char *area, size_t size, size_t *len)
@@ -39,7 +49,8 @@ static bool read_entry(sqlite3_stmt *q, struct entry *e)
     take_text(q, 11, e->enhanced, sizeof(e->enhanced), &e->enhanced_len);
     take_text(q, 12, e->reply, sizeof(e->reply), &e->reply_len);
     take_text(q, 13, e->host, sizeof(e->host), &e->host_len);
-    return sql_get_ident(q, 1, &e->record) && take_text(q, 3, e->address, sizeof(e->address), &e->address_len) &&
+    return sql_get_ident(q, 1, &e->record) &&
+           take_text(q, 3, e->address, sizeof(e->address), &e->address_len) &&
            take_text(q, 4, e->domain, sizeof(e->domain), &e->domain_len);
 }
 
@@ -145,8 +156,19 @@ int entry_release_all(struct index *index)
     return q == NULL ? -1 : sql_run(index, q);
 }
 
-int entry_defer(struct index *index, int64_t id, uint64_t due_ms, uint32_t code, struct str enhanced, struct str reply,
-                struct str host)
+/* After a change of its row. */
+static int note_entry(struct index *index, int64_t id)
+{
+    struct entry entry;
+    int found = index->noting ? entry_get(index, id, &entry) : 0;
+    if (found == 1) {
+        events_entry(index, &entry);
+    }
+    return found < 0 ? -1 : 0;
+}
+
+int entry_defer(struct index *index, int64_t id, uint64_t due_ms, uint32_t code, struct str enhanced,
+                struct str reply, struct str host)
 {
     sqlite3_stmt *q = sql_prepare(index, SQL_QUEUE_DEFER);
     if (q == NULL) {
@@ -158,12 +180,12 @@ int entry_defer(struct index *index, int64_t id, uint64_t due_ms, uint32_t code,
     sql_text(q, 4, enhanced);
     sql_text(q, 5, reply);
     sql_text(q, 6, host);
-    return sql_run(index, q);
+    return sql_run(index, q) == 0 ? note_entry(index, id) : -1;
 }
 
 int entry_set_notified(struct index *index, int64_t id)
 {
-    return change(index, SQL_QUEUE_NOTICE, id);
+    return change(index, SQL_QUEUE_NOTICE, id) == 0 ? note_entry(index, id) : -1;
 }
 
 int entry_set_state(struct index *index, int64_t id, enum entry_state state, uint64_t due_ms)
@@ -175,10 +197,11 @@ int entry_set_state(struct index *index, int64_t id, enum entry_state state, uin
     sql_int(q, 1, id);
     sql_int(q, 2, state);
     sql_int(q, 3, (int64_t)due_ms);
-    return sql_run(index, q);
+    return sql_run(index, q) == 0 ? note_entry(index, id) : -1;
 }
 
 int entry_remove(struct index *index, const struct entry *entry)
 {
+    events_entry_gone(index, &entry->record, ENTRY_TEXT(entry, address));
     return change(index, SQL_QUEUE_REMOVE, entry->id) == 0 ? record_release(index, &entry->record) : -1;
 }

@@ -28,6 +28,19 @@ struct entry {
     char host[256];
 };
 
+/*
+ * Rows that no host is to take have one of these words instead of a domain: why delivery has failed, or which success the
+ * sender has asked to be told of. They wait only for the notice.
+ */
+#define ENTRY_NO_USER   STR("") /* there was one when the message was accepted */
+#define ENTRY_DISABLED  STR("(disabled)")
+#define ENTRY_FULL      STR("(full)")
+#define ENTRY_LOOP      STR("(loop)")
+#define ENTRY_TOO_MANY  STR("(too many)")
+#define ENTRY_NO_DOMAIN STR("(no domain)")
+#define ENTRY_DELIVERED STR("(delivered)")
+#define ENTRY_EXPANDED  STR("(expanded)")
+
 #define ENTRY_TEXT(entry, field) str_make((entry)->field, (entry)->field##_len)
 
 int entry_add(struct index *index, const struct ident *record, uint32_t recipient, struct str address,
@@ -46,8 +59,8 @@ int entry_lease(struct index *index, int64_t id);
 int entry_unlease(struct index *index, int64_t id);
 /* At the start: what a relay had before the restart waits again. */
 int entry_release_all(struct index *index);
-int entry_defer(struct index *index, int64_t id, uint64_t due_ms, uint32_t code, struct str enhanced, struct str reply,
-                struct str host);
+int entry_defer(struct index *index, int64_t id, uint64_t due_ms, uint32_t code, struct str enhanced,
+                struct str reply, struct str host);
 int entry_set_notified(struct index *index, int64_t id);
 int entry_set_state(struct index *index, int64_t id, enum entry_state state, uint64_t due_ms);
 /* Removes the row and its hold on the record. */

@@ -5,7 +5,8 @@
 
 enum { MAC_SIZE = 16, KIND_LOGIN = 1, KIND_BODY = 2 };
 
-static void sign(unsigned char kind, const void *data, size_t len, const unsigned char *key, unsigned char *mac)
+static void sign(unsigned char kind, const void *data, size_t len, const unsigned char *key,
+                 unsigned char *mac)
 {
     crypto_generichash_state state;
     crypto_generichash_init(&state, key, GRANT_KEY_SIZE, MAC_SIZE);
@@ -24,7 +25,8 @@ static bool verify(unsigned char kind, struct str bytes, size_t size, const unsi
     return sodium_memcmp(mac, bytes.data + size - MAC_SIZE, MAC_SIZE) == 0;
 }
 
-void grant_make(const struct grant *grant, const unsigned char key[GRANT_KEY_SIZE], unsigned char out[GRANT_SIZE])
+void grant_make(const struct grant *grant, const unsigned char key[GRANT_KEY_SIZE],
+                unsigned char out[GRANT_SIZE])
 {
     memset(out, 0, GRANT_SIZE);
     memcpy(out, &grant->account, 8);
@@ -48,7 +50,8 @@ bool grant_check(struct str bytes, const unsigned char key[GRANT_KEY_SIZE], stru
     return true;
 }
 
-void body_grant_make(const struct body_grant *grant, const unsigned char key[GRANT_KEY_SIZE], unsigned char out[BODY_GRANT_SIZE])
+void body_grant_make(const struct body_grant *grant, const unsigned char key[GRANT_KEY_SIZE],
+                     unsigned char out[BODY_GRANT_SIZE])
 {
     memset(out, 0, BODY_GRANT_SIZE);
     memcpy(out, &grant->segment, 8);

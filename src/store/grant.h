@@ -20,7 +20,8 @@ struct grant {
     uint64_t boot;      /* of the supervisor's run, so that instance numbers are not mixed up */
 };
 
-void grant_make(const struct grant *grant, const unsigned char key[GRANT_KEY_SIZE], unsigned char out[GRANT_SIZE]);
+void grant_make(const struct grant *grant, const unsigned char key[GRANT_KEY_SIZE],
+                unsigned char out[GRANT_SIZE]);
 /* False if it was not made with this key. */
 bool grant_check(struct str bytes, const unsigned char key[GRANT_KEY_SIZE], struct grant *grant);
 

@@ -3,38 +3,18 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "store/events.h"
+#include "store/index_file.h"
 
-#include <pthread.h>
+#include <errno.h>
 #include <string.h>
+
+enum { TOUCHED_MAX = 64 << 20 };
 
 static void note_error(struct index *index, const char *what)
 {
     const char *why = index->db == NULL ? "out of memory" : sqlite3_errmsg(index->db);
     sqlite3_snprintf(sizeof(index->error), index->error, "%s: %s", what, why);
-}
-
-/*
- * SQLite makes file names absolute, but the store's directory may lie below one that its user cannot pass through: names
- * stay relative to the working directory.
- */
-static int keep_relative(sqlite3_vfs *vfs, const char *name, int size, char *out)
-{
-    (void)vfs;
-    sqlite3_snprintf(size, out, "%s", name);
-    return SQLITE_OK;
-}
-
-static void register_vfs(void)
-{
-    static sqlite3_vfs relative;
-    sqlite3_vfs *standard = sqlite3_vfs_find(NULL);
-    if (standard != NULL) {
-        relative = *standard;
-        relative.zName = "relative";
-        relative.xFullPathname = keep_relative;
-        relative.pNext = NULL;
-        sqlite3_vfs_register(&relative, 0);
-    }
 }
 
 static int execute(struct index *index, const char *sql)
@@ -50,11 +30,13 @@ static int set_up(struct index *index)
 {
     sqlite3_busy_timeout(index->db, 2000);
     if (!index->writer) {
-        return execute(index, "PRAGMA query_only = 1; PRAGMA cache_size = -16000; PRAGMA mmap_size = 268435456");
+        return execute(index,
+                       "PRAGMA query_only = 1; PRAGMA cache_size = -16000; PRAGMA mmap_size = 268435456");
     }
     /* Checkpoints are made by index_checkpoint, between transactions, and never by a commit that somebody waits for. */
-    if (execute(index, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;"
-                       "PRAGMA cache_size = -64000; PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF") != 0 ||
+    if (execute(index,
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;"
+                "PRAGMA cache_size = -64000; PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF") != 0 ||
         execute(index, schema_create) != 0) {
         return -1;
     }
@@ -64,7 +46,8 @@ static int set_up(struct index *index)
     }
     if (version != SCHEMA_VERSION) {
         sqlite3_snprintf(sizeof(index->error), index->error,
-                         "the index has version %d, this program knows %d; run the program that made it, or `veredus reindex`",
+                         "the index has version %d, this program knows %d; run the program that made it, or "
+                         "`veredus reindex`",
                          (int)version, SCHEMA_VERSION);
         return -1;
     }
@@ -73,23 +56,33 @@ static int set_up(struct index *index)
 
 struct index *index_open(const char *file, bool writer, struct buf *errors)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, register_vfs);
+    int code;
+    return index_open_coded(file, writer, errors, &code);
+}
+
+struct index *index_open_coded(const char *file, bool writer, struct buf *errors, int *code)
+{
     struct index *index = mem_new(struct index);
+    *code = SQLITE_NOMEM;
     if (index == NULL) {
         buf_append_lit(errors, "the index cannot be opened: out of memory\n");
         return NULL;
     }
     index->writer = writer;
+    index->touched = buf_make(TOUCHED_MAX);
     int flags = writer ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY;
-    int code = sqlite3_open_v2(file, &index->db, flags | SQLITE_OPEN_NOMUTEX, "relative");
-    if (code != SQLITE_OK) {
+    *code = sqlite3_open_v2(file, &index->db, flags | SQLITE_OPEN_NOMUTEX, index_file_layer());
+    if (*code != SQLITE_OK) {
         note_error(index, "the index cannot be opened");
     } else if (set_up(index) == 0) {
         return index;
+    } else {
+        *code = sqlite3_errcode(index->db);
     }
     buf_printf(errors, "%s: %s\n", file, index->error);
+    int error = index->db == NULL ? 0 : sqlite3_system_errno(index->db);
     index_close(index);
+    errno = error;
     return NULL;
 }
 
@@ -102,6 +95,8 @@ void index_close(struct index *index)
         sqlite3_finalize(index->statements[i]);
     }
     sqlite3_close(index->db);
+    buf_free(&index->events);
+    buf_free(&index->touched);
     mem_free(index);
 }
 
@@ -137,8 +132,27 @@ void sql_done(sqlite3_stmt *statement)
     sqlite3_reset(statement);
 }
 
+/*
+ * A statement that fails for want of memory or room may take the whole transaction with it. What follows would then be committed
+ * by itself, so it must not run.
+ */
+static bool is_rolled_back(struct index *index)
+{
+    if (!index->in_transaction || sqlite3_get_autocommit(index->db) == 0) {
+        return false;
+    }
+    if (index->error[0] == '\0') {
+        sqlite3_snprintf(sizeof(index->error), index->error, "the transaction has been rolled back");
+    }
+    return true;
+}
+
 int sql_run(struct index *index, sqlite3_stmt *statement)
 {
+    if (is_rolled_back(index)) {
+        sqlite3_reset(statement);
+        return -1;
+    }
     int code = sqlite3_step(statement);
     if (code != SQLITE_DONE && code != SQLITE_ROW) {
         note_error(index, sqlite3_sql(statement));
@@ -162,7 +176,8 @@ bool sql_row(struct index *index, sqlite3_stmt *statement)
 
 struct str sql_get_text(sqlite3_stmt *statement, int column)
 {
-    const void *text = sqlite3_column_text(statement, column);
+    /* As a blob: SQLite then needs no memory to put a zero behind it, and so cannot fail to. */
+    const void *text = sqlite3_column_blob(statement, column);
     int len = sqlite3_column_bytes(statement, column);
     return text == NULL || len <= 0 ? STR_EMPTY : str_make(text, (size_t)len);
 }
@@ -183,12 +198,40 @@ static int simple(struct index *index, enum statement which)
     return statement == NULL ? -1 : sql_run(index, statement);
 }
 
+static void end_transaction(struct index *index)
+{
+    index->in_transaction = false;
+    index->events_taken = false;
+    if (index->events.cap > 1 << 20) {
+        buf_free(&index->events);
+    }
+    buf_clear(&index->events);
+}
+
+void index_touch(struct index *index, int64_t account, int64_t mailbox)
+{
+    struct touched touched = {account, mailbox};
+    if (index->tracking) {
+        buf_append(&index->touched, &touched, sizeof(touched));
+    }
+}
+
+/* Without memory even this may fail: then it is tried again before the next transaction. */
+static void roll_back(struct index *index)
+{
+    if (sqlite3_get_autocommit(index->db) == 0) {
+        simple(index, SQL_ROLLBACK);
+    }
+}
+
 int index_begin(struct index *index)
 {
     if (index->in_transaction) {
         return 0;
     }
+    buf_clear(&index->touched);
     index->error[0] = '\0';
+    roll_back(index);
     if (simple(index, SQL_BEGIN) != 0) {
         return -1;
     }
@@ -201,18 +244,24 @@ int index_commit(struct index *index)
     if (!index->in_transaction) {
         return 0;
     }
+    if (index->noting && events_pending(index) && !index->events_taken) {
+        sqlite3_snprintf(sizeof(index->error), index->error,
+                         "the transaction's events have not been written to the log");
+        return -1;
+    }
     if (simple(index, SQL_COMMIT) != 0) {
         return -1;
     }
-    index->in_transaction = false;
+    end_transaction(index);
     return 0;
 }
 
 void index_rollback(struct index *index)
 {
     if (index->in_transaction) {
-        simple(index, SQL_ROLLBACK);
-        index->in_transaction = false;
+        end_transaction(index);
+        roll_back(index);
+        buf_clear(&index->touched);
     }
 }
 

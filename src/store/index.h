@@ -19,6 +19,11 @@ struct index {
     sqlite3_stmt *statements[SQL_STATEMENTS];
     bool writer;
     bool in_transaction;
+    bool noting;        /* see index_note_events */
+    bool events_taken;  /* in this transaction */
+    bool tracking;      /* see index_touch */
+    struct buf touched; /* struct touched */
+    struct buf events;
     char error[256];
 };
 
@@ -27,8 +32,24 @@ struct index {
  * missing. NULL on failure, with the reason in `errors`.
  */
 struct index *index_open(const char *file, bool writer, struct buf *errors);
+/* The same; on failure `code` has SQLite's result code, and errno what the system said, if it said anything. */
+struct index *index_open_coded(const char *file, bool writer, struct buf *errors, int *code);
 void index_close(struct index *index);
 
+/*
+ * Whether changes are noted as events (events.h), to be written to the log with each transaction. The store role has this on;
+ * without it the index cannot be rebuilt.
+ */
+void index_note_events(struct index *index, bool on);
+/*
+ * With index->tracking, which mailboxes the transaction under way, or the last one, has changed: an array of struct touched in
+ * index->touched, emptied by the next index_begin and by a rollback. Without memory it is incomplete: touched.failed.
+ */
+struct touched {
+    int64_t account;
+    int64_t mailbox;
+};
+void index_touch(struct index *index, int64_t account, int64_t mailbox);
 int index_begin(struct index *index);
 int index_commit(struct index *index);
 void index_rollback(struct index *index);

@@ -13,7 +13,8 @@ const char *journal_event_name(enum journal_event event)
     return (unsigned)event < JOURNAL_EVENTS ? names[event] : "unknown";
 }
 
-int journal_add(struct index *index, const struct ident *id, uint64_t wall_ms, enum journal_event event, struct str text)
+int journal_add(struct index *index, const struct ident *id, uint64_t wall_ms, enum journal_event event,
+                struct str text)
 {
     sqlite3_stmt *q = sql_prepare(index, SQL_JOURNAL_ADD);
     if (q == NULL) {
@@ -31,8 +32,8 @@ int journal_add(struct index *index, const struct ident *id, uint64_t wall_ms, e
     return sql_run(index, q);
 }
 
-static int each_row(struct index *index, sqlite3_stmt *q, bool (*each)(void *context, const struct journal_row *row),
-                    void *context)
+static int each_row(struct index *index, sqlite3_stmt *q,
+                    bool (*each)(void *context, const struct journal_row *row), void *context)
 {
     index->error[0] = '\0';
     while (sql_row(index, q)) {
@@ -47,8 +48,8 @@ static int each_row(struct index *index, sqlite3_stmt *q, bool (*each)(void *con
     return index->error[0] == '\0' ? 0 : -1;
 }
 
-int journal_of(struct index *index, const struct ident *id, bool (*each)(void *context, const struct journal_row *row),
-               void *context)
+int journal_of(struct index *index, const struct ident *id,
+               bool (*each)(void *context, const struct journal_row *row), void *context)
 {
     sqlite3_stmt *q = sql_prepare(index, SQL_JOURNAL_OF);
     if (q == NULL) {
@@ -70,7 +71,7 @@ int journal_search(struct index *index, struct str text, unsigned limit,
     return each_row(index, q, each, context);
 }
 
-int journal_trim(struct index *index, uint64_t before_wall_ms)
+int journal_trim(struct index *index, uint64_t before_wall_ms, int max)
 {
     sqlite3_stmt *q = sql_prepare(index, SQL_JOURNAL_TRIM);
     if (q == NULL) {
@@ -78,5 +79,6 @@ int journal_trim(struct index *index, uint64_t before_wall_ms)
     }
     struct ident bound = ident_make(before_wall_ms, 0);
     sql_blob(q, 1, bound.bytes, IDENT_SIZE);
-    return sql_run(index, q);
+    sql_int(q, 2, max);
+    return sql_run(index, q) == 0 ? sqlite3_changes(index->db) : -1;
 }

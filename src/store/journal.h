@@ -28,7 +28,8 @@ enum journal_event {
 const char *journal_event_name(enum journal_event event);
 
 /* Sequence numbers only order the rows of one message; the wall clock and a counter of the process make them. */
-int journal_add(struct index *index, const struct ident *id, uint64_t wall_ms, enum journal_event event, struct str text);
+int journal_add(struct index *index, const struct ident *id, uint64_t wall_ms, enum journal_event event,
+                struct str text);
 
 struct journal_row {
     struct ident id;
@@ -37,12 +38,12 @@ struct journal_row {
     struct str text; /* lives until the callback returns */
 };
 
-int journal_of(struct index *index, const struct ident *id, bool (*each)(void *context, const struct journal_row *row),
-               void *context);
+int journal_of(struct index *index, const struct ident *id,
+               bool (*each)(void *context, const struct journal_row *row), void *context);
 /* The newest rows that contain this text (an address), newest message first. */
 int journal_search(struct index *index, struct str text, unsigned limit,
                    bool (*each)(void *context, const struct journal_row *row), void *context);
-/* Forgets what is older. */
-int journal_trim(struct index *index, uint64_t before_wall_ms);
+/* Within a transaction: forgets at most `max` rows of messages that are older. How many, or -1. */
+int journal_trim(struct index *index, uint64_t before_wall_ms, int max);
 
 #endif

@@ -3,6 +3,25 @@
 
 #include "message/trace.h"
 #include "store/account.h"
+#include "store/events.h"
+#include "store/flags.h"
+#include "store/payload.h"
+
+void mailbox_read_row(sqlite3_stmt *q, struct mailbox *mailbox)
+{
+    *mailbox = (struct mailbox){.account = sqlite3_column_int64(q, 0),
+                                .id = sqlite3_column_int64(q, 1),
+                                .uid_validity = (uint32_t)sqlite3_column_int64(q, 2),
+                                .uid_next = (uint32_t)sqlite3_column_int64(q, 3),
+                                .modseq = (uint64_t)sqlite3_column_int64(q, 4),
+                                .messages = (uint32_t)sqlite3_column_int64(q, 5),
+                                .unseen = (uint32_t)sqlite3_column_int64(q, 6),
+                                .deleted = (uint32_t)sqlite3_column_int64(q, 7),
+                                .octets = (uint64_t)sqlite3_column_int64(q, 8),
+                                .recent_uid = (uint32_t)sqlite3_column_int64(q, 9),
+                                .paged_uid = (uint32_t)sqlite3_column_int64(q, 10),
+                                .special_use = (uint32_t)sqlite3_column_int64(q, 11)};
+}
 
 int mailbox_find(struct index *index, int64_t account, int64_t id, struct mailbox *mailbox)
 {
@@ -16,11 +35,7 @@ int mailbox_find(struct index *index, int64_t account, int64_t id, struct mailbo
     if (!sql_row(index, q)) {
         return index->error[0] == '\0' ? 0 : -1;
     }
-    *mailbox = (struct mailbox){.account = account,
-                                .id = id,
-                                .uid_validity = (uint32_t)sqlite3_column_int64(q, 0),
-                                .uid_next = (uint32_t)sqlite3_column_int64(q, 1),
-                                .modseq = (uint64_t)sqlite3_column_int64(q, 2)};
+    mailbox_read_row(q, mailbox);
     sql_done(q);
     return 1;
 }
@@ -35,11 +50,19 @@ int mailbox_set(struct index *index, const struct mailbox *mailbox)
     sql_int(q, 2, mailbox->id);
     sql_int(q, 3, mailbox->uid_next);
     sql_int(q, 4, (int64_t)mailbox->modseq);
+    sql_int(q, 5, mailbox->messages);
+    sql_int(q, 6, mailbox->unseen);
+    sql_int(q, 7, mailbox->deleted);
+    sql_int(q, 8, (int64_t)mailbox->octets);
+    sql_int(q, 9, mailbox->recent_uid);
+    sql_int(q, 10, mailbox->paged_uid);
+    events_mailbox(index, mailbox);
+    index_touch(index, mailbox->account, mailbox->id);
     return sql_run(index, q);
 }
 
-int mailbox_entries(struct index *index, const struct mailbox *mailbox, uint32_t uid, struct mailbox_entry *entries,
-                    int max)
+int mailbox_entries(struct index *index, const struct mailbox *mailbox, uint32_t uid,
+                    struct mailbox_entry *entries, int max)
 {
     sqlite3_stmt *q = sql_prepare(index, SQL_MESSAGE_LIST);
     if (q == NULL) {
@@ -76,7 +99,39 @@ int64_t mailbox_count(struct index *index, const struct mailbox *mailbox)
     return count;
 }
 
-int message_find(struct index *index, const struct mailbox *mailbox, uint32_t uid, struct message_place *place)
+int message_file(struct index *index, struct mailbox *mailbox, const struct filing *f, uint32_t *uid)
+{
+    sqlite3_stmt *q = sql_prepare(index, SQL_MESSAGE_ADD);
+    if (q == NULL) {
+        return -1;
+    }
+    *uid = mailbox->uid_next;
+    sql_int(q, 1, mailbox->account);
+    sql_int(q, 2, mailbox->id);
+    sql_int(q, 3, *uid);
+    sql_blob(q, 4, f->record.bytes, IDENT_SIZE);
+    sql_int(q, 5, f->recipient);
+    sql_int(q, 6, (int64_t)f->size);
+    sql_int(q, 7, (int64_t)f->internal_ms);
+    sql_int(q, 8, (int64_t)f->modseq);
+    sql_int(q, 9, (int64_t)f->flags);
+    sql_int(q, 10, (int64_t)f->saved_ms);
+    if (sql_run(index, q) != 0) {
+        return -1;
+    }
+    mailbox->uid_next++;
+    mailbox->modseq = f->modseq;
+    mailbox->messages++;
+    mailbox->unseen += (f->flags & FLAG_SEEN) == 0;
+    mailbox->deleted += (f->flags & FLAG_DELETED) != 0;
+    mailbox->octets += f->size;
+    events_filed(index, &(struct filed_event){
+                            .account = mailbox->account, .mailbox = mailbox->id, .uid = *uid, .filing = *f});
+    return 0;
+}
+
+int message_find(struct index *index, const struct mailbox *mailbox, uint32_t uid,
+                 struct message_place *place)
 {
     sqlite3_stmt *q = sql_prepare(index, SQL_MESSAGE_GET);
     if (q == NULL) {
@@ -103,6 +158,9 @@ bool message_prefix(struct str envelope, uint32_t recipient, struct buf *out)
 {
     struct record_envelope e;
     struct record_recipient r = {.address = STR_EMPTY};
+    if (recipient == MESSAGE_APPENDED) {
+        return true;
+    }
     if (!record_decode_envelope(envelope, &e)) {
         return false;
     }
@@ -128,44 +186,47 @@ static bool copy_piece(struct str piece, uint64_t *at, uint64_t offset, size_t l
     return buf_append_str(out, str_sub(piece, from, end > piece.len ? piece.len : (size_t)end));
 }
 
-bool message_read(struct segments *segments, const struct message_place *place, uint64_t offset, size_t length,
-                  struct buf *out)
+bool message_read(struct segments *segments, const struct message_place *place, uint64_t offset,
+                  size_t length, struct buf *out)
 {
-    unsigned char bytes[RECORD_HEADER];
-    struct record_header header;
-    if (!segment_read_at(segments, place->segment, place->offset, bytes, RECORD_HEADER) ||
-        record_decode_header(bytes, &header) != RECORD_GOOD ||
-        memcmp(header.id.bytes, place->id.bytes, IDENT_SIZE) != 0) {
+    struct payload payload;
+    if (!payload_open(segments, place->segment, place->offset, &place->id, &payload)) {
         return false;
     }
     struct buf envelope = buf_make(RECORD_ENVELOPE_MAX);
     struct buf prefix = buf_make(4096);
-    char *room = buf_reserve(&envelope, header.envelope_len);
-    bool fine = room != NULL &&
-                segment_read_at(segments, place->segment, place->offset + RECORD_HEADER, room, header.envelope_len);
-    if (fine) {
-        envelope.len = header.envelope_len;
-        fine = message_prefix(buf_str(&envelope), place->recipient, &prefix);
-    }
     uint64_t at = 0;
-    fine = fine && copy_piece(buf_str(&prefix), &at, offset, length, out);
+    bool fine = payload_read(&payload, 0, payload.header.envelope_len, &envelope) &&
+                message_prefix(buf_str(&envelope), place->recipient, &prefix) &&
+                copy_piece(buf_str(&prefix), &at, offset, length, out);
     /* Trace header and body lie side by side in the log. */
-    uint64_t text = (uint64_t)header.trace_len + header.body_len;
     uint64_t end = offset + length;
     uint64_t from = offset > at ? offset - at : 0;
-    uint64_t to = end > at ? end - at : 0;
-    to = to > text ? text : to;
-    if (fine && from < to) {
-        room = buf_reserve(out, (size_t)(to - from));
-        fine = room != NULL &&
-               segment_read_at(segments, place->segment,
-                               place->offset + RECORD_HEADER + header.envelope_len + (int64_t)from, room,
-                               (size_t)(to - from));
-        out->len += fine ? (size_t)(to - from) : 0;
+    if (fine && end > at + from) {
+        fine = payload_read(&payload, payload.header.envelope_len + from, (size_t)(end - at - from), out);
     }
     buf_free(&envelope);
     buf_free(&prefix);
     return fine;
+}
+
+int record_keep(struct index *index, const struct record_header *header, int64_t segment, int64_t offset,
+                int64_t refs)
+{
+    sqlite3_stmt *q = sql_prepare(index, SQL_RECORD_ADD);
+    if (q == NULL) {
+        return -1;
+    }
+    sql_blob(q, 1, header->id.bytes, IDENT_SIZE);
+    sql_int(q, 2, segment);
+    sql_int(q, 3, offset);
+    sql_int(q, 4, header->total);
+    sql_int(q, 5, refs);
+    if (sql_run(index, q) != 0 || sqlite3_changes(index->db) == 0) {
+        return -1;
+    }
+    events_record(index, &header->id, segment, offset, header->total);
+    return segment_add_live(index, segment, header->total);
 }
 
 int record_release(struct index *index, const struct ident *id)
@@ -193,25 +254,4 @@ int record_release(struct index *index, const struct ident *id)
         return sql_run(index, change);
     }
     return sql_run(index, change) == 0 ? segment_add_live(index, segment, -octets) : -1;
-}
-
-int message_remove(struct index *index, const struct mailbox *mailbox, uint32_t uid)
-{
-    struct message_place place;
-    int found = message_find(index, mailbox, uid, &place);
-    if (found <= 0) {
-        return found;
-    }
-    sqlite3_stmt *q = sql_prepare(index, SQL_MESSAGE_REMOVE);
-    if (q == NULL) {
-        return -1;
-    }
-    sql_int(q, 1, mailbox->account);
-    sql_int(q, 2, mailbox->id);
-    sql_int(q, 3, uid);
-    if (sql_run(index, q) != 0 || record_release(index, &place.id) != 0 ||
-        account_add_used(index, mailbox->account, -(int64_t)place.size, -1) != 0) {
-        return -1;
-    }
-    return 1;
 }

@@ -21,38 +21,53 @@ static uint64_t get(const unsigned char *at, size_t width)
     return value;
 }
 
-bool record_encode_header(struct record_header *h, struct str envelope, struct str trace, struct str body,
-                          unsigned char out[RECORD_HEADER])
+static uint64_t padded(uint64_t octets)
 {
-    uint64_t total = (RECORD_HEADER + (uint64_t)envelope.len + trace.len + body.len + 7) & ~7ULL;
-    if (total > UINT32_MAX || envelope.len > RECORD_ENVELOPE_MAX) {
+    return (octets + 7) & ~7ULL;
+}
+
+bool record_encode_header(struct record_header *h, struct str summary, struct str envelope, struct str trace,
+                          struct str body, unsigned char out[RECORD_HEADER])
+{
+    uint64_t total = padded(RECORD_HEADER + (uint64_t)summary.len + envelope.len + trace.len + body.len);
+    if (total > RECORD_TOTAL_MAX || envelope.len > RECORD_ENVELOPE_MAX || summary.len > RECORD_SUMMARY_MAX) {
         return false;
     }
+    h->summary_len = (uint32_t)summary.len;
     h->total = (uint32_t)total;
     h->envelope_len = (uint32_t)envelope.len;
     h->trace_len = (uint32_t)trace.len;
     h->body_len = (uint32_t)body.len;
-    h->payload_crc = crc32c(crc32c(crc32c(0, envelope.data, envelope.len), trace.data, trace.len), body.data, body.len);
+    h->payload_crc =
+        crc32c(crc32c(crc32c(0, envelope.data, envelope.len), trace.data, trace.len), body.data, body.len);
     memset(out, 0, RECORD_HEADER);
     memcpy(out, magic, sizeof(magic));
     out[4] = h->kind;
-    out[5] = RECORD_VERSION;
+    out[5] = summary.len > 0 ? RECORD_VERSION_SUMMARY : RECORD_VERSION;
     put(out + 6, h->flags, 2);
     put(out + 8, h->total, 4);
     put(out + 12, h->envelope_len, 4);
     put(out + 16, h->trace_len, 4);
     put(out + 20, h->body_len, 4);
     memcpy(out + 24, h->id.bytes, IDENT_SIZE);
+    put(out + 36, h->summary_len, 4);
     put(out + 40, h->wall_ms, 8);
     put(out + 48, h->payload_crc, 4);
     put(out + 52, crc32c(0, out, 52), 4);
     return true;
 }
 
+void record_make_copy(unsigned char bytes[RECORD_HEADER], bool relayed)
+{
+    bytes[4] = RECORD_COPY;
+    bytes[6] = (unsigned char)(relayed ? bytes[6] | RECORD_RELAYED : bytes[6] & ~RECORD_RELAYED);
+    put(bytes + 52, crc32c(0, bytes, 52), 4);
+}
+
 enum record_state record_decode_header(const unsigned char bytes[RECORD_HEADER], struct record_header *h)
 {
     if (memcmp(bytes, magic, sizeof(magic)) != 0 || get(bytes + 52, 4) != crc32c(0, bytes, 52) ||
-        bytes[5] != RECORD_VERSION) {
+        (bytes[5] != RECORD_VERSION && bytes[5] != RECORD_VERSION_SUMMARY)) {
         return RECORD_BAD;
     }
     h->kind = bytes[4];
@@ -64,9 +79,24 @@ enum record_state record_decode_header(const unsigned char bytes[RECORD_HEADER],
     memcpy(h->id.bytes, bytes + 24, IDENT_SIZE);
     h->wall_ms = get(bytes + 40, 8);
     h->payload_crc = (uint32_t)get(bytes + 48, 4);
+    h->summary_len = bytes[5] == RECORD_VERSION_SUMMARY ? (uint32_t)get(bytes + 36, 4) : 0;
     /* A checksum only keeps accidents out: whoever writes the log could still lie. */
-    uint64_t sum = (RECORD_HEADER + (uint64_t)h->envelope_len + h->trace_len + h->body_len + 7) & ~7ULL;
-    return sum == h->total && h->envelope_len <= RECORD_ENVELOPE_MAX ? RECORD_GOOD : RECORD_BAD;
+    uint64_t sum = padded(RECORD_HEADER + h->summary_len + record_payload_len(h));
+    bool fine = sum == h->total && h->total <= RECORD_TOTAL_MAX && h->envelope_len <= RECORD_ENVELOPE_MAX &&
+                h->summary_len <= RECORD_SUMMARY_MAX;
+    return fine ? RECORD_GOOD : RECORD_BAD;
+}
+
+bool record_encode_summary(struct str summary, struct buf *out)
+{
+    return buf_append_le32(out, crc32c(0, summary.data, summary.len)) && buf_append_str(out, summary);
+}
+
+bool record_decode_summary(struct str section, struct str *summary)
+{
+    *summary = str_from(section, 4);
+    return section.len > 4 &&
+           get((const unsigned char *)section.data, 4) == crc32c(0, summary->data, summary->len);
 }
 
 /* Envelopes: numbers, and texts behind 16 bits of length. */
@@ -99,10 +129,10 @@ static bool take_text(struct str *rest, size_t max, struct str *text)
 
 bool record_encode_envelope(const struct record_envelope *e, struct buf *out)
 {
-    return add_text(e->sender, out) && buf_append_char(out, (char)e->body_kind) && buf_append_char(out, (char)e->ret) &&
-           add_text(e->envelope_id, out) && add_text(e->grant, out) && add_text(e->login, out) &&
-           add_text(e->client, out) && add_text(e->helo, out) && add_text(e->tls, out) && add_text(e->retires, out) &&
-           buf_append_le32(out, e->recipient_count);
+    return add_text(e->sender, out) && buf_append_char(out, (char)e->body_kind) &&
+           buf_append_char(out, (char)e->ret) && add_text(e->envelope_id, out) && add_text(e->grant, out) &&
+           add_text(e->login, out) && add_text(e->client, out) && add_text(e->helo, out) &&
+           add_text(e->tls, out) && add_text(e->retires, out) && buf_append_le32(out, e->recipient_count);
 }
 
 bool record_encode_recipient(const struct record_recipient *r, struct buf *out)
@@ -110,17 +140,28 @@ bool record_encode_recipient(const struct record_recipient *r, struct buf *out)
     return add_text(r->address, out) && buf_append_char(out, (char)r->notify) && add_text(r->original, out);
 }
 
+bool record_address_is_clean(struct str address)
+{
+    for (size_t i = 0; i < address.len; i++) {
+        if ((unsigned char)address.data[i] < 0x20 || address.data[i] == 0x7f) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool record_decode_envelope(struct str bytes, struct record_envelope *e)
 {
     uint32_t body_kind;
     uint32_t ret;
     struct str rest = bytes;
-    bool fine = take_text(&rest, 512, &e->sender) && take_number(&rest, 1, &body_kind) && take_number(&rest, 1, &ret) &&
-                take_text(&rest, 512, &e->envelope_id) && take_text(&rest, 64, &e->grant) &&
-                take_text(&rest, 512, &e->login) && take_text(&rest, 128, &e->client) &&
-                take_text(&rest, 512, &e->helo) && take_text(&rest, 128, &e->tls) &&
-                take_text(&rest, 16384, &e->retires) && take_number(&rest, 4, &e->recipient_count) &&
-                e->recipient_count <= RECORD_RECIPIENTS_MAX && body_kind <= 2 && ret <= 2;
+    bool fine = take_text(&rest, 512, &e->sender) && take_number(&rest, 1, &body_kind) &&
+                take_number(&rest, 1, &ret) && take_text(&rest, 512, &e->envelope_id) &&
+                take_text(&rest, 64, &e->grant) && take_text(&rest, 512, &e->login) &&
+                take_text(&rest, 128, &e->client) && take_text(&rest, 512, &e->helo) &&
+                take_text(&rest, 128, &e->tls) && take_text(&rest, RECORD_RETIRES_MAX, &e->retires) &&
+                take_number(&rest, 4, &e->recipient_count) && e->recipient_count <= RECORD_RECIPIENTS_MAX &&
+                body_kind <= 2 && ret <= 2 && record_address_is_clean(e->sender);
     if (!fine) {
         return false;
     }
@@ -133,7 +174,8 @@ bool record_decode_envelope(struct str bytes, struct record_envelope *e)
 bool record_next_recipient(struct str *rest, struct record_recipient *r)
 {
     uint32_t notify;
-    if (!take_text(rest, 512, &r->address) || !take_number(rest, 1, &notify) || !take_text(rest, 600, &r->original)) {
+    if (!take_text(rest, 512, &r->address) || !take_number(rest, 1, &notify) ||
+        !take_text(rest, 600, &r->original)) {
         return false;
     }
     r->notify = (uint8_t)(notify & 15);

@@ -41,6 +41,7 @@ static bool add_target(struct expansion *e, int64_t account, struct str address)
         }
     }
     if (e->out->count == RESOLVE_TARGETS_MAX) {
+        e->out->truncated = true;
         return true;
     }
     struct str copy = arena_copy(&e->out->arena, address);
@@ -54,8 +55,14 @@ static bool add_target(struct expansion *e, int64_t account, struct str address)
 
 static void push(struct expansion *e, struct str address, unsigned depth)
 {
+    for (size_t i = 0; i < e->pending_count; i++) {
+        if (str_equal(e->pending[i].address, address)) {
+            return; /* a loop, or two ways to one address */
+        }
+    }
     if (e->pending_count == RESOLVE_TARGETS_MAX || depth > RESOLVE_DEPTH_MAX) {
-        return; /* a loop, or more than anybody means: what has been found stands */
+        e->out->truncated = true;
+        return;
     }
     struct str copy = arena_copy(&e->out->arena, address);
     if (copy.data == NULL) {
@@ -63,6 +70,19 @@ static void push(struct expansion *e, struct str address, unsigned depth)
         return;
     }
     e->pending[e->pending_count++] = (struct work){.address = copy, .depth = depth};
+}
+
+/* An account gets its mail unless it is disabled; how full it is counts only if all others are fuller. */
+static bool add_account(struct expansion *e, const struct account *account)
+{
+    if (account->state != ACCOUNT_ACTIVE) {
+        e->out->disabled = true;
+        return true;
+    }
+    int64_t quota = resolve_quota(e->config, account);
+    int64_t room = quota > 0 ? quota - account->used_octets : INT64_MAX;
+    e->out->room = room > e->out->room ? room : e->out->room;
+    return add_target(e, account->id, account_address(account));
 }
 
 /* Adds what an alias of this very address leads to. True if there is one. */
@@ -84,7 +104,7 @@ static bool expand_alias(struct expansion *e, struct str address, unsigned depth
             /* An alias to itself keeps a copy: the statement is another one, so this may run inside. */
             int found = account_find(e->index, address, &self);
             if (found == 1) {
-                add_target(e, self.id, address);
+                add_account(e, &self);
             }
         } else {
             push(e, target, depth + 1);
@@ -106,15 +126,13 @@ static bool expand_exact(struct expansion *e, struct str address, unsigned depth
     if (found < 0) {
         e->error = true;
     } else if (found == 1) {
-        int64_t quota = resolve_quota(e->config, &account);
-        e->out->disabled = account.state != ACCOUNT_ACTIVE;
-        e->out->over_quota = quota > 0 && account.used_octets >= quota;
-        add_target(e, account.id, account_address(&account));
+        add_account(e, &account);
     }
     return found == 1;
 }
 
-static bool expand_tagged(struct expansion *e, struct str local, struct str domain, char separator, unsigned depth)
+static bool expand_tagged(struct expansion *e, struct str local, struct str domain, char separator,
+                          unsigned depth)
 {
     size_t at = separator == '\0' ? SIZE_MAX : str_find(local, 0, separator);
     if (at == SIZE_MAX || at == 0) {
@@ -122,10 +140,14 @@ static bool expand_tagged(struct expansion *e, struct str local, struct str doma
     }
     char area[ACCOUNT_ADDRESS_MAX + 8];
     struct buf plain = {.data = area, .cap = sizeof(area), .limit = sizeof(area)};
-    buf_append_str(&plain, str_sub(local, 0, at));
-    buf_append_char(&plain, '@');
-    buf_append_str(&plain, domain);
-    if (!buf_ok(&plain) || !expand_exact(e, buf_str(&plain), depth)) {
+    bool quoted = local.data[0] == '"';
+    char written[ACCOUNT_ADDRESS_MAX + 8];
+    struct buf user = {.data = written, .cap = sizeof(written), .limit = sizeof(written)};
+    buf_append_str(&user, str_sub(local, 0, at));
+    buf_append_str(&user, quoted ? STR("\"@") : STR("@")); /* only the tag may need quotes */
+    buf_append_str(&user, domain);
+    if (!buf_ok(&user) || !address_lookup_form(buf_str(&user), &plain) ||
+        !expand_exact(e, buf_str(&plain), depth)) {
         return false;
     }
     if (depth == 0) {
@@ -134,9 +156,22 @@ static bool expand_tagged(struct expansion *e, struct str local, struct str doma
     return true;
 }
 
+static bool is_postmaster(struct str local)
+{
+    return str_equal(local, STR("postmaster")) || str_equal(local, STR("abuse"));
+}
+
+static bool expand_first_account(struct expansion *e)
+{
+    struct account first;
+    int found = account_first(e->index, &first);
+    e->error = e->error || found < 0;
+    return found == 1 && add_account(e, &first);
+}
+
 static bool expand_postmaster(struct expansion *e, struct str local, unsigned depth)
 {
-    if (!str_equal(local, STR("postmaster")) && !str_equal(local, STR("abuse"))) {
+    if (!is_postmaster(local)) {
         return false;
     }
     if (e->config->postmaster.len > 0) {
@@ -147,13 +182,11 @@ static bool expand_postmaster(struct expansion *e, struct str local, unsigned de
             return true;
         }
     }
-    struct account first;
-    int found = account_first(e->index, &first);
-    e->error = e->error || found < 0;
-    return found == 1 && add_target(e, first.id, account_address(&first));
+    return expand_first_account(e);
 }
 
-static bool expand_catch_all(struct expansion *e, const struct config_domain *domain, struct str address, unsigned depth)
+static bool expand_catch_all(struct expansion *e, const struct config_domain *domain, struct str address,
+                             unsigned depth)
 {
     char area[ACCOUNT_ADDRESS_MAX + 8];
     struct buf target = {.data = area, .cap = sizeof(area), .limit = sizeof(area)};
@@ -165,7 +198,7 @@ static bool expand_catch_all(struct expansion *e, const struct config_domain *do
     return true;
 }
 
-/* One address of ours. True if it leads somewhere. */
+/* One address of ours. True if it leads somewhere. In `veredus dev` every address has a mailbox of its own, the postmaster too. */
 static bool expand_local(struct expansion *e, struct str address, unsigned depth)
 {
     struct str local;
@@ -176,7 +209,8 @@ static bool expand_local(struct expansion *e, struct str address, unsigned depth
     const struct config_domain *entry = config_find_domain(e->config, domain);
     return expand_exact(e, address, depth) ||
            expand_tagged(e, local, domain, entry == NULL ? '+' : entry->separator, depth) ||
-           expand_postmaster(e, local, depth) || expand_catch_all(e, entry, address, depth);
+           (!e->config->dev && expand_postmaster(e, local, depth)) ||
+           expand_catch_all(e, entry, address, depth);
 }
 
 static void expand_pending(struct expansion *e)
@@ -189,13 +223,9 @@ static void expand_pending(struct expansion *e)
             continue;
         }
         if (is_our_domain(e->config, domain)) {
-            /* Somebody else's disabled or full mailbox says nothing about this address. */
-            bool disabled = e->out->disabled;
-            bool over_quota = e->out->over_quota;
             expand_local(e, address, e->pending[i].depth);
-            e->out->disabled = disabled;
-            e->out->over_quota = over_quota;
         } else {
+            e->out->room = INT64_MAX;
             add_target(e, 0, address);
         }
     }
@@ -211,9 +241,11 @@ static bool lookup_form(const struct config *config, struct str address, struct 
     return buf_append_str(out, config->domain_count > 0 ? config->domains[0].name : config->hostname);
 }
 
-void resolve_recipient(struct index *index, const struct config *config, struct str address, struct resolution *out)
+void resolve_recipient(struct index *index, const struct config *config, struct str address,
+                       struct resolution *out)
 {
     memset(out, 0, offsetof(struct resolution, targets));
+    out->room = INT64_MIN;
     out->arena = arena_make(RESOLVE_MEMORY);
     out->verdict = RESOLVED_ERROR;
     char area[1024];
@@ -239,12 +271,18 @@ void resolve_recipient(struct index *index, const struct config *config, struct 
     struct expansion e = {.index = index, .config = config, .out = out};
     bool found = expand_local(&e, buf_str(&folded), 0);
     expand_pending(&e);
+    if (is_postmaster(local) && out->count == 0 && !e.error && !config->dev) {
+        /* Wherever it should go: somebody gets it (RFC 5321, section 4.5.1). */
+        found = expand_first_account(&e) || found;
+        out->nobody_yet = out->count == 0;
+    }
     if (e.error) {
         out->verdict = RESOLVED_ERROR;
     } else if (!found) {
         out->verdict = config->dev ? RESOLVED_NEW : RESOLVED_UNKNOWN;
     } else {
-        out->verdict = out->count > 0 ? RESOLVED_LOCAL : RESOLVED_UNKNOWN;
+        out->disabled = out->disabled && out->count == 0;
+        out->verdict = out->count > 0 || out->disabled ? RESOLVED_LOCAL : RESOLVED_UNKNOWN;
     }
 }
 
@@ -253,8 +291,8 @@ void resolve_free(struct resolution *resolution)
     arena_free(&resolution->arena);
 }
 
-enum resolve_verdict resolve_sender(struct index *index, const struct config *config, int64_t id, struct str address,
-                                    bool *allowed)
+enum resolve_verdict resolve_sender(struct index *index, const struct config *config, int64_t id,
+                                    struct str address, bool *allowed)
 {
     *allowed = false;
     struct account account;

@@ -8,7 +8,7 @@
 #include "config/config.h"
 #include "store/account.h"
 
-enum { RESOLVE_TARGETS_MAX = 200, RESOLVE_DEPTH_MAX = 10 };
+enum { RESOLVE_TARGETS_MAX = ALIAS_TARGETS_MAX, RESOLVE_DEPTH_MAX = 10 };
 
 enum resolve_verdict {
     RESOLVED_LOCAL,        /* `targets` says where it goes */
@@ -26,9 +26,11 @@ struct resolve_target {
 
 struct resolution {
     enum resolve_verdict verdict;
-    bool over_quota; /* of its one account */
-    bool disabled;
+    int64_t room;  /* octets until the emptiest mailbox that it leads to is full; INT64_MAX: no limit */
+    bool disabled; /* it leads to accounts that are disabled, and nowhere else */
     bool by_alias;
+    bool nobody_yet;    /* it is postmaster's, and there is no active account at all */
+    bool truncated;     /* aliases lead to more than `targets` holds */
     struct str address; /* in lookup form, without a subaddress tag */
     size_t count;
     struct resolve_target targets[RESOLVE_TARGETS_MAX];
@@ -36,7 +38,8 @@ struct resolution {
 };
 
 /* `address` as an envelope has it (path_normalize). Free the result with resolve_free in every case. */
-void resolve_recipient(struct index *index, const struct config *config, struct str address, struct resolution *out);
+void resolve_recipient(struct index *index, const struct config *config, struct str address,
+                       struct resolution *out);
 void resolve_free(struct resolution *resolution);
 
 /* Whether an account may use this address as its sender: its own, with a tag too, or an alias that leads to it. */

@@ -1,0 +1,481 @@
+/* Copying, moving and expunging messages; see move.h. */
+#include "store/move.h"
+
+#include "base/mem.h"
+#include "store/account.h"
+#include "store/events.h"
+#include "store/folder.h"
+
+enum { EXPUNGED_KEPT = 100000 };
+
+/* Messages that have been found, collected so that rows can be changed after the reading. */
+struct found {
+    uint32_t uid;
+    uint32_t recipient;
+    struct ident record;
+    uint64_t size;
+    uint64_t internal_ms;
+    uint64_t flags;
+};
+
+struct collection {
+    struct found *items;
+    size_t count;
+    size_t room;
+    size_t at; /* for what goes over it once more, in order */
+};
+
+static struct found *add_found(struct collection *c)
+{
+    if (c->count == c->room) {
+        size_t room = c->room == 0 ? 64 : c->room * 2;
+        struct found *items = mem_realloc(c->items, room * sizeof(*items));
+        if (items == NULL) {
+            return NULL;
+        }
+        c->items = items;
+        c->room = room;
+    }
+    return &c->items[c->count++];
+}
+
+static int no_memory(struct index *index)
+{
+    sqlite3_snprintf(sizeof(index->error), index->error, "out of memory");
+    return -1;
+}
+
+static int collect_range(struct index *index, const struct mailbox *mailbox, const struct uid_range *range,
+                         struct collection *c)
+{
+    sqlite3_stmt *q = sql_prepare(index, SQL_MESSAGE_READ);
+    if (q == NULL) {
+        return -1;
+    }
+    sql_int(q, 1, mailbox->account);
+    sql_int(q, 2, mailbox->id);
+    sql_int(q, 3, range->first);
+    sql_int(q, 4, range->last);
+    index->error[0] = '\0';
+    while (sql_row(index, q)) {
+        struct found *f = add_found(c);
+        if (f == NULL || !sql_get_ident(q, 1, &f->record)) {
+            sql_done(q);
+            return no_memory(index);
+        }
+        f->uid = (uint32_t)sqlite3_column_int64(q, 0);
+        f->recipient = (uint32_t)sqlite3_column_int64(q, 2);
+        f->size = (uint64_t)sqlite3_column_int64(q, 3);
+        f->internal_ms = (uint64_t)sqlite3_column_int64(q, 4);
+        f->flags = 0;
+    }
+    return index->error[0] == '\0' ? 0 : -1;
+}
+
+static int collect(struct index *index, const struct mailbox *mailbox, const struct uid_range *ranges,
+                   size_t count, struct collection *c)
+{
+    int result = 0;
+    *c = (struct collection){.items = NULL};
+    for (size_t i = 0; result == 0 && i < count; i++) {
+        result = collect_range(index, mailbox, &ranges[i], c);
+    }
+    if (result != 0) {
+        mem_free(c->items);
+    }
+    return result;
+}
+
+static bool take_flags(void *context, uint32_t uid, uint64_t flags, uint64_t modseq)
+{
+    struct collection *c = context;
+    (void)modseq;
+    while (c->at < c->count && c->items[c->at].uid < uid) {
+        c->at++;
+    }
+    if (c->at < c->count && c->items[c->at].uid == uid) {
+        c->items[c->at].flags = flags;
+    }
+    return c->at < c->count;
+}
+
+int message_octets(struct index *index, const struct mailbox *mailbox, const struct uid_range *ranges,
+                   size_t count, uint64_t *octets)
+{
+    struct collection c;
+    *octets = 0;
+    if (collect(index, mailbox, ranges, count, &c) != 0) {
+        return -1;
+    }
+    for (size_t i = 0; i < c.count; i++) {
+        *octets += c.items[i].size;
+    }
+    mem_free(c.items);
+    return 0;
+}
+
+/* References. */
+
+static int change_refs(struct index *index, const struct ident *record, int64_t by)
+{
+    sqlite3_stmt *q = sql_prepare(index, SQL_RECORD_ADD_REFS);
+    if (q == NULL) {
+        return -1;
+    }
+    sql_blob(q, 1, record->bytes, IDENT_SIZE);
+    sql_int(q, 2, by);
+    return sql_run(index, q);
+}
+
+/* Keywords are numbered in each mailbox by itself: how the bits of one read in another. */
+struct keyword_map {
+    uint64_t bits[FLAGS_KEYWORDS_MAX];
+};
+
+static int map_keywords(struct index *index, const struct mailbox *from, const struct mailbox *to,
+                        uint64_t used, struct keyword_map *map)
+{
+    struct buf names = buf_make(FLAGS_KEYWORDS_OCTETS);
+    struct buf all = buf_make(FLAGS_KEYWORDS_OCTETS);
+    struct str name;
+    uint64_t bits;
+    bool full;
+    int result = 0;
+    *map = (struct keyword_map){.bits = {0}};
+    if (used >> FLAGS_KEYWORD_FIRST != 0) {
+        result = flags_keywords(index, from, STR_EMPTY, &bits, &names, &full);
+    }
+    struct str rest = buf_str(&names);
+    for (unsigned i = 0;
+         result == 0 && i < FLAGS_KEYWORDS_MAX && rest.len > 0 && str_split(&rest, ' ', &name); i++) {
+        char area[FLAGS_KEYWORDS_OCTETS];
+        struct buf one = {.data = area, .cap = sizeof(area), .limit = sizeof(area)};
+        if ((used >> (FLAGS_KEYWORD_FIRST + i) & 1) != 0 && buf_append_str(&one, name) &&
+            buf_append_char(&one, ' ')) {
+            buf_clear(&all);
+            result = flags_keywords(index, to, buf_str(&one), &map->bits[i], &all, &full);
+        }
+    }
+    buf_free(&names);
+    buf_free(&all);
+    return result;
+}
+
+static uint64_t mapped(const struct keyword_map *map, uint64_t flags)
+{
+    uint64_t result = flags & ((1ULL << FLAGS_KEYWORD_FIRST) - 1);
+    for (unsigned i = 0; flags >> FLAGS_KEYWORD_FIRST != 0 && i < FLAGS_KEYWORDS_MAX; i++) {
+        result |= (flags >> (FLAGS_KEYWORD_FIRST + i) & 1) != 0 ? map->bits[i] : 0;
+    }
+    return result;
+}
+
+/* Filing what was collected into another mailbox. */
+
+static int file_collected(struct index *index, const struct mailbox *from, struct mailbox *to,
+                          struct collection *c, uint64_t wall_ms, struct move_result *result)
+{
+    struct keyword_map map;
+    uint64_t used = 0;
+    if (c->count > 0 && flags_each(index, from, c->items[0].uid, 0, take_flags, c) != 0) {
+        return -1;
+    }
+    for (size_t i = 0; i < c->count; i++) {
+        used |= c->items[i].flags;
+    }
+    if (map_keywords(index, from, to, used, &map) != 0) {
+        return -1;
+    }
+    for (size_t i = 0; i < c->count; i++) {
+        const struct found *f = &c->items[i];
+        uint32_t uid;
+        struct filing filing = {.record = f->record,
+                                .recipient = f->recipient,
+                                .size = f->size,
+                                .internal_ms = f->internal_ms,
+                                .saved_ms = wall_ms,
+                                .flags = mapped(&map, f->flags),
+                                .modseq = result->modseq};
+        if (message_file(index, to, &filing, &uid) != 0 || change_refs(index, &f->record, 1) != 0) {
+            return -1;
+        }
+        if (result->target_uids != NULL && !(uid_ranges_append(result->source_uids, f->uid) &&
+                                             uid_ranges_append(result->target_uids, uid))) {
+            return no_memory(index);
+        }
+    }
+    return to->uid_next - to->paged_uid >= FLAGS_FOLD_AT ? flags_fold(index, to) : 0;
+}
+
+/* The account's next modification sequence, and what it holds changed by so much. */
+static int next_modseq(struct index *index, int64_t account, int64_t octets, int64_t messages,
+                       uint64_t *modseq)
+{
+    struct account row;
+    if (account_by_id(index, account, &row) != 1) {
+        return -1;
+    }
+    *modseq = row.modseq + 1;
+    return account_count(index, account, octets, messages, *modseq);
+}
+
+int copy_messages(struct index *index, struct mailbox *from, struct mailbox *to,
+                  const struct uid_range *ranges, size_t count, uint64_t wall_ms, struct move_result *result)
+{
+    struct collection c;
+    uint64_t octets = 0;
+    if (collect(index, from, ranges, count, &c) != 0) {
+        return -1;
+    }
+    for (size_t i = 0; i < c.count; i++) {
+        octets += c.items[i].size;
+    }
+    int done = next_modseq(index, to->account, (int64_t)octets, (int64_t)c.count, &result->modseq);
+    if (done == 0) {
+        done = file_collected(index, from, to, &c, wall_ms, result);
+    }
+    mem_free(c.items);
+    return done == 0 ? mailbox_set(index, to) : -1;
+}
+
+/* Removing. */
+
+struct removal {
+    struct index *index;
+    struct mailbox *mailbox;
+    struct buf uids; /* packed ranges */
+    uint64_t octets;
+    int64_t messages;
+    int (*each)(void *context, const struct ident *record, uint32_t uid);
+    void *context;
+};
+
+static int remove_one(void *context, uint32_t uid, uint64_t flags)
+{
+    struct removal *r = context;
+    struct message_place place;
+    (void)flags;
+    int found = message_find(r->index, r->mailbox, uid, &place);
+    sqlite3_stmt *q = found == 1 ? sql_prepare(r->index, SQL_MESSAGE_REMOVE) : NULL;
+    if (q == NULL) {
+        return found == 0 ? 0 : -1;
+    }
+    sql_int(q, 1, r->mailbox->account);
+    sql_int(q, 2, r->mailbox->id);
+    sql_int(q, 3, uid);
+    events_expunged(r->index, r->mailbox->account, r->mailbox->id, uid);
+    if (sql_run(r->index, q) != 0 || record_release(r->index, &place.id) != 0) {
+        return -1;
+    }
+    r->mailbox->octets -= place.size;
+    r->octets += place.size;
+    r->messages++;
+    if (!uid_ranges_append(&r->uids, uid)) {
+        return no_memory(r->index);
+    }
+    return r->each == NULL ? 0 : r->each(r->context, &place.id, uid);
+}
+
+static int note_expunged(struct removal *r, uint64_t modseq)
+{
+    sqlite3_stmt *q = sql_prepare(r->index, SQL_EXPUNGED_ADD);
+    if (q == NULL) {
+        return -1;
+    }
+    sql_int(q, 1, r->mailbox->account);
+    sql_int(q, 2, r->mailbox->id);
+    sql_int(q, 3, (int64_t)modseq);
+    sql_blob(q, 4, r->uids.data, r->uids.len);
+    if (sql_run(r->index, q) != 0) {
+        return -1;
+    }
+    if (modseq <= EXPUNGED_KEPT) {
+        return 0;
+    }
+    /* Sessions hear of each change at once: none is so far behind. */
+    q = sql_prepare(r->index, SQL_EXPUNGED_TRIM);
+    if (q == NULL) {
+        return -1;
+    }
+    sql_int(q, 1, r->mailbox->account);
+    sql_int(q, 2, r->mailbox->id);
+    sql_int(q, 3, (int64_t)(modseq - EXPUNGED_KEPT));
+    return sql_run(r->index, q);
+}
+
+int expunge_messages(struct index *index, struct mailbox *mailbox, const struct uid_range *ranges,
+                     size_t count, bool deleted_only,
+                     int (*each)(void *context, const struct ident *record, uint32_t uid), void *context,
+                     struct move_result *result)
+{
+    struct removal removal = {
+        .index = index, .mailbox = mailbox, .uids = buf_make(64 << 20), .each = each, .context = context};
+    int done = flags_take(index, mailbox, ranges, count, deleted_only, remove_one, &removal);
+    result->modseq = mailbox->modseq;
+    if (done == 0 && removal.messages > 0) {
+        done = next_modseq(index, mailbox->account, -(int64_t)removal.octets, -removal.messages,
+                           &result->modseq);
+        mailbox->modseq = done == 0 ? result->modseq : mailbox->modseq;
+    }
+    if (done == 0 && removal.messages > 0) {
+        done = note_expunged(&removal, result->modseq);
+    }
+    if (done == 0 && result->source_uids != NULL &&
+        !buf_append_str(result->source_uids, buf_str(&removal.uids))) {
+        done = no_memory(index);
+    }
+    buf_free(&removal.uids);
+    return done == 0 ? mailbox_set(index, mailbox) : -1;
+}
+
+int expunge_all(struct index *index, struct mailbox *mailbox)
+{
+    struct uid_range all = {1, UINT32_MAX};
+    struct move_result result = {.source_uids = NULL};
+    return expunge_messages(index, mailbox, &all, 1, false, NULL, NULL, &result);
+}
+
+int message_remove(struct index *index, struct mailbox *mailbox, uint32_t uid)
+{
+    struct uid_range one = {uid, uid};
+    struct move_result result = {.source_uids = NULL};
+    uint32_t before = mailbox->messages;
+    return expunge_messages(index, mailbox, &one, 1, false, NULL, NULL, &result) == 0
+               ? before != mailbox->messages
+               : -1;
+}
+
+int account_remove_messages(struct index *index, int64_t account, int max)
+{
+    int count = 0;
+    int64_t id = 0;
+    uint32_t last = 0;
+    struct mailbox mailbox;
+    sqlite3_stmt *q = sql_prepare(index, SQL_MESSAGE_OF_ACCOUNT);
+    if (q == NULL) {
+        return -1;
+    }
+    sql_int(q, 1, account);
+    sql_int(q, 2, max);
+    index->error[0] = '\0';
+    /* In the order of mailboxes and UIDs: those of the first mailbox. */
+    while (sql_row(index, q)) {
+        if (count > 0 && sqlite3_column_int64(q, 0) != id) {
+            sql_done(q);
+            break;
+        }
+        id = sqlite3_column_int64(q, 0);
+        last = (uint32_t)sqlite3_column_int64(q, 1);
+        count++;
+    }
+    if (index->error[0] != '\0' || count == 0) {
+        return index->error[0] != '\0' ? -1 : 0;
+    }
+    struct uid_range range = {1, last};
+    struct move_result result = {.source_uids = NULL};
+    if (mailbox_find(index, account, id, &mailbox) != 1 ||
+        expunge_messages(index, &mailbox, &range, 1, false, NULL, NULL, &result) != 0) {
+        return -1;
+    }
+    return count;
+}
+
+int move_messages(struct index *index, struct mailbox *from, struct mailbox *to,
+                  const struct uid_range *ranges, size_t count, uint64_t wall_ms, struct move_result *result)
+{
+    struct move_result removed = {.source_uids = NULL};
+    /* Copied first: the record is never without a reference. */
+    return copy_messages(index, from, to, ranges, count, wall_ms, result) == 0 &&
+                   expunge_messages(index, from, ranges, count, false, NULL, NULL, &removed) == 0
+               ? 0
+               : -1;
+}
+
+int move_all(struct index *index, struct mailbox *from, struct mailbox *to, uint64_t wall_ms)
+{
+    struct uid_range all = {1, UINT32_MAX};
+    struct move_result result = {.source_uids = NULL};
+    return move_messages(index, from, to, &all, 1, wall_ms, &result);
+}
+
+int expunged_gaps(struct index *index, const struct mailbox *mailbox, struct buf *ranges)
+{
+    sqlite3_stmt *q = sql_prepare(index, SQL_MESSAGE_FLAGS);
+    uint32_t next = 1; /* the first UID of which it is not known yet */
+    if (q == NULL) {
+        return -1;
+    }
+    sql_int(q, 1, mailbox->account);
+    sql_int(q, 2, mailbox->id);
+    sql_int(q, 3, 1);
+    index->error[0] = '\0';
+    while (sql_row(index, q)) {
+        uint32_t uid = (uint32_t)sqlite3_column_int64(q, 0);
+        if (uid > next) {
+            buf_append_le32(ranges, next);
+            buf_append_le32(ranges, uid - 1);
+        }
+        next = uid + 1;
+    }
+    if (mailbox->uid_next > next) {
+        buf_append_le32(ranges, next);
+        buf_append_le32(ranges, mailbox->uid_next - 1);
+    }
+    return index->error[0] == '\0' && buf_ok(ranges) ? 0 : -1;
+}
+
+int expunged_forgotten(struct index *index, const struct mailbox *mailbox)
+{
+    struct buf ranges = buf_make(SIZE_MAX / 2);
+    sqlite3_stmt *q = NULL;
+    int result = expunged_gaps(index, mailbox, &ranges);
+    if (result == 0 && ranges.len > 0 && (q = sql_prepare(index, SQL_EXPUNGED_ADD)) == NULL) {
+        result = -1;
+    }
+    if (q != NULL) {
+        sql_int(q, 1, mailbox->account);
+        sql_int(q, 2, mailbox->id);
+        sql_int(q, 3, (int64_t)mailbox->modseq);
+        sql_blob(q, 4, ranges.data, ranges.len);
+        result = sql_run(index, q);
+    }
+    buf_free(&ranges);
+    return result;
+}
+
+/* What has been trimmed is not known one by one any more. */
+static int all_that_are_not_there(struct index *index, const struct mailbox *mailbox,
+                                  void (*each)(void *context, struct str ranges), void *context)
+{
+    struct buf ranges = buf_make(SIZE_MAX / 2);
+    int result = expunged_gaps(index, mailbox, &ranges);
+    if (result == 0 && ranges.len > 0) {
+        each(context, buf_str(&ranges));
+    }
+    buf_free(&ranges);
+    return result;
+}
+
+int expunged_since(struct index *index, const struct mailbox *mailbox, uint64_t modseq,
+                   void (*each)(void *context, struct str ranges), void *context)
+{
+    if (mailbox->modseq > EXPUNGED_KEPT && modseq < mailbox->modseq - EXPUNGED_KEPT) {
+        return all_that_are_not_there(index, mailbox, each, context);
+    }
+    sqlite3_stmt *q = sql_prepare(index, SQL_EXPUNGED_LIST);
+    if (q == NULL) {
+        return -1;
+    }
+    sql_int(q, 1, mailbox->account);
+    sql_int(q, 2, mailbox->id);
+    sql_int(q, 3, (int64_t)modseq);
+    index->error[0] = '\0';
+    while (sql_row(index, q)) {
+        const void *ranges = sqlite3_column_blob(q, 1);
+        int len = sqlite3_column_bytes(q, 1);
+        if (len > 0) {
+            each(context, str_make(ranges, (size_t)len));
+        }
+    }
+    return index->error[0] == '\0' ? 0 : -1;
+}

@@ -1,0 +1,54 @@
+/*
+ * Messages between mailboxes: COPY, MOVE, EXPUNGE (RFC 9051, section 6.4). A copy is a row more for the same record. All of this
+ * works within a transaction, changes the mailboxes' rows itself, and returns 0, or -1: roll back.
+ */
+#ifndef VEREDUS_STORE_MOVE_H
+#define VEREDUS_STORE_MOVE_H
+
+#include "store/flags.h"
+
+struct move_result {
+    struct buf *source_uids; /* packed ranges, in order; may be NULL */
+    struct buf *target_uids;
+    uint64_t modseq; /* of the change */
+};
+
+/* Copies those of the ranges that are there, with their flags and keywords, in the order of UIDs. */
+int copy_messages(struct index *index, struct mailbox *from, struct mailbox *to,
+                  const struct uid_range *ranges, size_t count, uint64_t wall_ms, struct move_result *result);
+/* The same, and removes them from where they were; the account holds as much as before. */
+int move_messages(struct index *index, struct mailbox *from, struct mailbox *to,
+                  const struct uid_range *ranges, size_t count, uint64_t wall_ms, struct move_result *result);
+int move_all(struct index *index, struct mailbox *from, struct mailbox *to, uint64_t wall_ms);
+/*
+ * Removes those of the ranges that are there (with `deleted_only`, and have \Deleted), and notes their UIDs for QRESYNC.
+ * `each` (may be NULL) hears of every one.
+ */
+int expunge_messages(struct index *index, struct mailbox *mailbox, const struct uid_range *ranges,
+                     size_t count, bool deleted_only,
+                     int (*each)(void *context, const struct ident *record, uint32_t uid), void *context,
+                     struct move_result *result);
+int expunge_all(struct index *index, struct mailbox *mailbox);
+/* One message; 1 if it was there. */
+int message_remove(struct index *index, struct mailbox *mailbox, uint32_t uid);
+/* Removes up to `max` messages of one mailbox of the account. How many; 0: the account has none left; -1. */
+int account_remove_messages(struct index *index, int64_t account, int max);
+/* Octets of the messages of the ranges: what a copy would add to the account. */
+int message_octets(struct index *index, const struct mailbox *mailbox, const struct uid_range *ranges,
+                   size_t count, uint64_t *octets);
+/* Appends, as packed ranges, all UIDs that the mailbox has given out and that are not there. 0, or -1. */
+int expunged_gaps(struct index *index, const struct mailbox *mailbox, struct buf *ranges);
+/*
+ * Within a transaction: when each was expunged is not known any more (the index has been made anew), so all count as expunged
+ * with the mailbox's last change: a client that asks since an earlier one hears of UIDs that it may know to be gone, but
+ * misses none.
+ */
+int expunged_forgotten(struct index *index, const struct mailbox *mailbox);
+/*
+ * Calls `each` with the packed ranges that were expunged since this modification sequence; with all that are not there where
+ * that is longer ago than is kept (RFC 7162, section 3.2.5.1). 0, or -1.
+ */
+int expunged_since(struct index *index, const struct mailbox *mailbox, uint64_t modseq,
+                   void (*each)(void *context, struct str ranges), void *context);
+
+#endif

@@ -1,0 +1,180 @@
+/*
+ * Mailboxes by name: a rename is made whole or not at all, also where a name below it is taken or would be too long, because other
+ * changes share its transaction and must not be rolled back for it.
+ */
+#include "fixture.h"
+#include "store/folder.h"
+#include "store/move.h"
+
+#include <unistd.h>
+
+static struct fixture f;
+static int64_t account;
+
+static enum folder_result make(struct str name)
+{
+    struct mailbox mailbox;
+    return folder_create(f.index, account, name, 0, f.now_ms, &mailbox);
+}
+
+static enum folder_result rename_to(struct str from, struct str to)
+{
+    return folder_rename(f.index, account, from, to, f.now_ms);
+}
+
+static bool add_name(void *context, const struct mailbox *mailbox, struct str name, struct str keywords)
+{
+    (void)mailbox;
+    (void)keywords;
+    return buf_append_str(context, name) && buf_append_char(context, ' ');
+}
+
+static void expect_names(const char *wanted)
+{
+    struct buf names = buf_make(1 << 20);
+    assert_int_equal(folder_list(f.index, account, add_name, &names), 0);
+    if (!str_equal(buf_str(&names), str_of(wanted))) {
+        fail_msg("there are: %.*s", STR_ARGS(buf_str(&names)));
+    }
+    buf_free(&names);
+}
+
+static void begin(void)
+{
+    fixture_open(&f, NULL);
+    account = fixture_account(&f, "alice@example.org", -1);
+    assert_int_equal(index_begin(f.index), 0);
+}
+
+static void end(void)
+{
+    assert_int_equal(fixture_commit(&f), 0);
+    fixture_close(&f);
+}
+
+static void test_rename(void **state)
+{
+    (void)state;
+    begin();
+    assert_int_equal(make(STR("a/b/c")), FOLDER_DONE);
+    expect_names("INBOX a a/b a/b/c ");
+    assert_int_equal(rename_to(STR("a"), STR("x/y")), FOLDER_DONE);
+    expect_names("INBOX x x/y x/y/b x/y/b/c ");
+    assert_int_equal(rename_to(STR("x"), STR("x/z")), FOLDER_DONE); /* below itself */
+    expect_names("INBOX x/z x/z/y x/z/y/b x/z/y/b/c ");
+    assert_int_equal(rename_to(STR("none"), STR("other")), FOLDER_MISSING);
+    assert_int_equal(rename_to(STR("x/z"), STR("INBOX")), FOLDER_EXISTS);
+    assert_int_equal(rename_to(STR("INBOX"), STR("old")), FOLDER_DONE);
+    expect_names("INBOX old x/z x/z/y x/z/y/b x/z/y/b/c ");
+    end();
+}
+
+static void test_name_below_is_taken(void **state)
+{
+    (void)state;
+    begin();
+    assert_int_equal(make(STR("a/b")), FOLDER_DONE);
+    assert_int_equal(make(STR("a/c")), FOLDER_DONE);
+    assert_int_equal(make(STR("d/c")), FOLDER_DONE);
+    assert_int_equal(folder_delete(f.index, account, STR("d")), FOLDER_DONE);
+    assert_int_equal(rename_to(STR("a"), STR("d")), FOLDER_EXISTS);
+    expect_names("INBOX a a/b a/c d/c ");
+    assert_int_equal(f.index->error[0], '\0');
+    end();
+}
+
+static void test_name_below_is_too_long(void **state)
+{
+    (void)state;
+    static char longest[FOLDER_NAME_MAX];
+    memset(longest, 'x', sizeof(longest));
+    begin();
+    assert_int_equal(make(STR("a/b")), FOLDER_DONE);
+    assert_int_equal(make(STR("a/bb")), FOLDER_DONE);
+    assert_int_equal(rename_to(STR("a"), str_make(longest, sizeof(longest) - 2)), FOLDER_CANNOT);
+    expect_names("INBOX a a/b a/bb ");
+    assert_int_equal(rename_to(STR("a"), str_make(longest, sizeof(longest) - 3)), FOLDER_DONE);
+    end();
+}
+
+static void take_ranges(void *context, struct str ranges)
+{
+    assert_true(buf_append_str(context, ranges));
+}
+
+/* Five messages; 2 and 4 are expunged, one after the other. */
+static void expunge_some(struct mailbox *mailbox)
+{
+    int64_t segment;
+    fixture_open(&f, NULL);
+    account = fixture_account(&f, "alice@example.org", -1);
+    int fd = fixture_segment(&f, ROLE_SMTPD_MX, &segment);
+    for (int i = 0; i < 5; i++) {
+        fixture_write(&f, fd,
+                      &(struct letter){.sender = "x@far.example",
+                                       .recipients = {"alice@example.org"},
+                                       .body = STR("x\r\n")});
+    }
+    close(fd);
+    assert_int_equal(fixture_apply(&f, segment), 0);
+    assert_int_equal(index_begin(f.index), 0);
+    assert_int_equal(mailbox_find(f.index, account, MAILBOX_INBOX, mailbox), 1);
+    for (uint32_t uid = 2; uid <= 4; uid += 2) {
+        struct uid_range range = {uid, uid};
+        struct move_result result = {.source_uids = NULL};
+        assert_int_equal(expunge_messages(f.index, mailbox, &range, 1, false, NULL, NULL, &result), 0);
+    }
+}
+
+static void expect_expunged(const struct mailbox *mailbox, uint64_t since, const char *wanted)
+{
+    struct buf packed = buf_make(1 << 20);
+    struct buf text = buf_make(1 << 20);
+    struct uid_range range;
+    assert_int_equal(expunged_since(f.index, mailbox, since, take_ranges, &packed), 0);
+    struct str rest = buf_str(&packed);
+    while (uid_ranges_next(&rest, &range)) {
+        buf_printf(&text, "%u:%u ", range.first, range.last);
+    }
+    if (!str_equal(buf_str(&text), str_of(wanted))) {
+        fail_msg("since %llu: %.*s", (unsigned long long)since, STR_ARGS(buf_str(&text)));
+    }
+    buf_free(&packed);
+    buf_free(&text);
+}
+
+/* What is not remembered one by one is told as a whole, so that nobody keeps a message that is gone (RFC 7162, section 3.2.5.1). */
+static void test_expunged_since(void **state)
+{
+    (void)state;
+    struct mailbox mailbox;
+    expunge_some(&mailbox);
+    expect_expunged(&mailbox, mailbox.modseq, "");
+    expect_expunged(&mailbox, mailbox.modseq - 1, "4:4 ");
+    expect_expunged(&mailbox, 1, "2:2 4:4 ");
+    mailbox.modseq += 1000000; /* so many changes ago is not kept */
+    mailbox.uid_next = 20;
+    expect_expunged(&mailbox, 1, "2:2 4:4 6:19 ");
+    end();
+}
+
+static void test_expunged_forgotten(void **state)
+{
+    (void)state;
+    struct mailbox mailbox;
+    expunge_some(&mailbox);
+    assert_int_equal(sqlite3_exec(f.index->db, "DELETE FROM expunged", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(expunged_forgotten(f.index, &mailbox), 0);
+    expect_expunged(&mailbox, mailbox.modseq, "");
+    expect_expunged(&mailbox, mailbox.modseq - 1, "2:2 4:4 ");
+    end();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rename), cmocka_unit_test(test_name_below_is_taken),
+        cmocka_unit_test(test_name_below_is_too_long), cmocka_unit_test(test_expunged_since),
+        cmocka_unit_test(test_expunged_forgotten)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
