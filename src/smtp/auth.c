@@ -24,11 +24,13 @@ static enum smtp_request take_step(struct smtp_server *s, enum sasl_step step, s
         s->state = STATE_COMMAND;
         s->waiting = SMTP_VERIFY_PASSWORD;
         return SMTP_VERIFY_PASSWORD;
-    default:
+    case SASL_NO_MEMORY: server_reply(s, out, 454, "4.7.0", "Out of memory; try again later"); break;
+    case SASL_MALFORMED:
         server_reply(s, out, 501, "5.5.2", "That is not a response of this AUTH mechanism");
-        end_exchange(s);
-        return SMTP_INPUT;
+        break;
     }
+    end_exchange(s);
+    return SMTP_INPUT;
 }
 
 /* Decodes a base64 response into `decoded`; false (with a reply) if it is none. */
@@ -37,18 +39,22 @@ static bool decode(struct smtp_server *s, struct str text, struct buf *decoded, 
     if (base64_decode(text, decoded)) {
         return true;
     }
-    server_reply(s, out, 501, "5.5.2", "That is not base64");
+    if (text.len / 4 * 3 > SASL_RESPONSE_MAX) {
+        server_reply(s, out, 500, "5.5.6", "This AUTH response is too long");
+    } else if (decoded->failed) {
+        server_reply(s, out, 454, "4.7.0", "Out of memory; try again later");
+    } else {
+        server_reply(s, out, 501, "5.5.2", "That is not base64");
+    }
     return false;
 }
 
 static void explain_wrong_door(struct smtp_server *s, struct buf *out)
 {
-    struct buf text = buf_make(512);
-    buf_append_lit(&text, "No login on this port, which is for mail between servers. Mail programs log in at ");
-    server_name_doors(s, &text);
-    buf_append_char(&text, '\0');
-    server_reply(s, out, 503, "5.5.1", buf_ok(&text) ? text.data : "No login on this port");
-    buf_free(&text);
+    char text[SERVER_TEXT];
+    const struct str before =
+        STR("No login on this port, which is for mail between servers. Mail programs log in at ");
+    server_reply(s, out, 503, "5.5.1", server_text_with_doors(s, before, text));
 }
 
 /* Why AUTH cannot begin now; false: it can. */
@@ -57,7 +63,8 @@ static bool refuse_auth(struct smtp_server *s, struct buf *out)
     if (s->settings->kind != SMTP_KIND_SUBMISSION) {
         explain_wrong_door(s, out);
     } else if (!s->tls) {
-        server_reply(s, out, 538, "5.7.11", "Begin TLS first: STARTTLS, then EHLO, then AUTH; no password travels in clear");
+        server_reply(s, out, 538, "5.7.11",
+                     "Begin TLS first: STARTTLS, then EHLO, then AUTH; no password travels in clear");
     } else if (s->authenticated) {
         server_reply(s, out, 503, "5.5.1", "You are logged in already");
     } else if (s->transaction != NULL) {
@@ -73,6 +80,11 @@ static bool refuse_auth(struct smtp_server *s, struct buf *out)
 enum smtp_request server_auth(struct smtp_server *s, struct str argument, struct buf *out)
 {
     if (refuse_auth(s, out)) {
+        return SMTP_INPUT;
+    }
+    if (argument.len == 0) {
+        server_reply(s, out, 501, "5.5.4",
+                     "AUTH takes the name of a mechanism; EHLO lists those that are offered");
         return SMTP_INPUT;
     }
     size_t blank = str_find(argument, 0, ' ');
@@ -103,10 +115,16 @@ enum smtp_request server_auth(struct smtp_server *s, struct str argument, struct
     return request;
 }
 
+void server_auth_too_long(struct smtp_server *s, struct buf *out)
+{
+    server_reply(s, out, 500, "5.5.6", "This AUTH response is too long");
+    end_exchange(s);
+}
+
 enum smtp_request server_auth_response(struct smtp_server *s, struct str line, struct buf *out)
 {
     if (str_equal(line, STR("*"))) {
-        server_reply(s, out, 501, "5.0.0", "Login cancelled");
+        server_reply(s, out, 501, "5.7.0", "Login cancelled");
         end_exchange(s);
         return SMTP_INPUT;
     }
@@ -123,28 +141,28 @@ enum smtp_request server_auth_response(struct smtp_server *s, struct str line, s
 
 static void login_failed(struct smtp_server *s, enum smtp_auth_answer answer, struct buf *out)
 {
-    s->auth_failures++;
+    if (answer == SMTP_AUTH_BAD || answer == SMTP_AUTH_DISABLED) {
+        s->auth_failures++;
+    }
     switch (answer) {
-    case SMTP_AUTH_BAD:
-        server_reply(s, out, 535, "5.7.8", "User name or password is wrong");
-        break;
+    case SMTP_AUTH_BAD: server_reply(s, out, 535, "5.7.8", "User name or password is wrong"); break;
     case SMTP_AUTH_DISABLED:
-        server_reply(s, out, 535, "5.7.13", "This account is disabled; ask your postmaster");
+        server_reply(s, out, 525, "5.7.13", "This account is disabled; ask your postmaster");
         break;
     case SMTP_AUTH_THROTTLED:
-        server_close(s, out, 421, "4.7.0", "Too many failed logins; try again later", "too many failed logins");
+        server_close(s, out, 421, "4.7.0", "Too many failed logins; try again later",
+                     "too many failed logins");
         break;
-    default:
-        server_reply(s, out, 454, "4.7.0", "Passwords cannot be checked now; try again later");
-        break;
+    default: server_reply(s, out, 454, "4.7.0", "Passwords cannot be checked now; try again later"); break;
     }
     if (s->auth_failures >= 3 && s->state != STATE_CLOSED) {
-        server_close(s, out, 421, "4.7.0", "Too many failed logins in this session", "too many failed logins");
+        server_close(s, out, 421, "4.7.0", "Too many failed logins in this session",
+                     "too many failed logins");
     }
 }
 
-void smtp_server_verified(struct smtp_server *s, enum smtp_auth_answer answer, struct str login, struct str grant,
-                          struct buf *out)
+void smtp_server_verified(struct smtp_server *s, enum smtp_auth_answer answer, struct str login,
+                          struct str grant, struct buf *out)
 {
     if (s->waiting != SMTP_VERIFY_PASSWORD) {
         return;

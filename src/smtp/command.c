@@ -4,7 +4,7 @@
  */
 #include "smtp/server_private.h"
 
-#include "message/domain.h"
+#include "base/domain.h"
 #include "sasl/sasl.h"
 
 struct context {
@@ -59,7 +59,8 @@ static enum smtp_request greet(struct context *c, bool esmtp)
     size_t blank = str_find(name, 0, ' ');
     name = blank == SIZE_MAX ? name : str_sub(name, 0, blank);
     if (!is_helo_name(name)) {
-        server_reply(s, c->out, 501, "5.5.4", "Give the name of your host: EHLO host.example.org, or EHLO [192.0.2.1]");
+        server_reply(s, c->out, 501, "5.5.4",
+                     "Give the name of your host: EHLO host.example.org, or EHLO [192.0.2.1]");
         return SMTP_INPUT;
     }
     server_transaction_reset(s);
@@ -116,13 +117,19 @@ static enum smtp_request do_rcpt(struct context *c)
     return server_rcpt(c->server, c->argument, c->out);
 }
 
-static enum smtp_request do_data(struct context *c)
+/* RFC 5321, section 4.1.1: these commands stand alone. */
+static bool has_no_argument(struct context *c, const char *text)
 {
     if (c->argument.len > 0) {
-        server_reply(c->server, c->out, 501, "5.5.4", "DATA takes no parameters");
-        return SMTP_INPUT;
+        server_reply(c->server, c->out, 501, "5.5.4", text);
     }
-    return server_data(c->server, c->now_ms, c->out);
+    return c->argument.len == 0;
+}
+
+static enum smtp_request do_data(struct context *c)
+{
+    return has_no_argument(c, "DATA takes no parameters") ? server_data(c->server, c->now_ms, c->out)
+                                                          : SMTP_INPUT;
 }
 
 static enum smtp_request do_bdat(struct context *c)
@@ -132,6 +139,9 @@ static enum smtp_request do_bdat(struct context *c)
 
 static enum smtp_request do_rset(struct context *c)
 {
+    if (!has_no_argument(c, "RSET takes no parameters")) {
+        return SMTP_INPUT;
+    }
     server_transaction_reset(c->server);
     server_reply(c->server, c->out, 250, "2.0.0", "Reset: sender and recipients are forgotten");
     return SMTP_INPUT;
@@ -148,7 +158,8 @@ static enum smtp_request do_vrfy(struct context *c)
     if (c->argument.len == 0) {
         server_reply(c->server, c->out, 501, "5.5.4", "VRFY takes an address");
     } else {
-        server_reply(c->server, c->out, 252, "2.5.0", "Addresses are checked at RCPT, not by VRFY; send the message to find out");
+        server_reply(c->server, c->out, 252, "2.5.0",
+                     "Addresses are checked at RCPT, not by VRFY; send the message to find out");
     }
     return SMTP_INPUT;
 }
@@ -162,12 +173,16 @@ static enum smtp_request do_expn(struct context *c)
 static enum smtp_request do_help(struct context *c)
 {
     server_reply(c->server, c->out, 214, "2.0.0",
-                 "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY STARTTLS AUTH QUIT; `veredus explain CODE` explains replies");
+                 "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY STARTTLS AUTH QUIT; `veredus explain CODE` "
+                 "explains replies");
     return SMTP_INPUT;
 }
 
 static enum smtp_request do_quit(struct context *c)
 {
+    if (!has_no_argument(c, "QUIT takes no parameters")) {
+        return SMTP_INPUT;
+    }
     server_close(c->server, c->out, 221, "2.0.0", "Bye", "quit");
     return SMTP_CLOSE;
 }
@@ -175,9 +190,10 @@ static enum smtp_request do_quit(struct context *c)
 static enum smtp_request do_starttls(struct context *c)
 {
     struct smtp_server *s = c->server;
-    if (c->argument.len > 0) {
-        server_reply(s, c->out, 501, "5.5.4", "STARTTLS takes no parameters");
-    } else if (s->tls) {
+    if (!has_no_argument(c, "STARTTLS takes no parameters")) {
+        return SMTP_INPUT;
+    }
+    if (s->tls) {
         server_reply(s, c->out, 503, "5.5.1", "TLS is in use already");
     } else if (!s->settings->tls_offered) {
         server_reply(s, c->out, 502, "5.5.1", "STARTTLS is not offered here: this server has no certificate");
@@ -195,52 +211,76 @@ static enum smtp_request do_auth(struct context *c)
 
 static enum smtp_request do_http(struct context *c)
 {
-    struct smtp_server *s = c->server;
-    struct buf text = buf_make(512);
-    buf_append_lit(&text, "This is a mail server, not a web server. Mail programs submit at ");
-    server_name_doors(s, &text);
-    buf_append_char(&text, '\0');
-    server_close(s, c->out, 421, "4.7.0", buf_ok(&text) ? text.data : "This is a mail server, not a web server",
-                 "HTTP spoken to SMTP");
-    buf_free(&text);
-    return SMTP_CLOSE;
+    return server_refuse_http(c->server, c->out);
 }
 
 /* Commands of other mail protocols: somebody has the wrong port. */
-static enum smtp_request do_wrong_protocol(struct context *c)
+static enum smtp_request refuse_protocol(struct smtp_server *s, enum door spoken, struct buf *out)
 {
-    server_reply(c->server, c->out, 500, "5.5.1",
-                 "This is SMTP. POP3 is spoken on ports 110 and 995, IMAP on 143 and 993; check the port in your program");
+    char text[SERVER_TEXT];
+    struct buf words = {.data = text, .cap = sizeof(text), .limit = sizeof(text)};
+    doors_append_wrong(&s->settings->doors, DOOR_SMTP, spoken, &words);
+    buf_append_char(&words, '\0');
+    server_reply(s, out, 500, "5.5.1", text);
     return SMTP_INPUT;
+}
+
+static enum smtp_request do_pop3(struct context *c)
+{
+    return refuse_protocol(c->server, DOOR_POP3, c->out);
 }
 
 enum need { ANYTIME, GREETED };
 
+#define VERB(literal)                                                                                        \
+    {                                                                                                        \
+        .data = ("" literal), .len = sizeof(literal) - 1                                                     \
+    }
+
 static const struct command {
-    const char *verb;
+    struct str verb;
     enum need need;
     enum smtp_request (*run)(struct context *c);
 } commands[] = {
-    {"MAIL", GREETED, do_mail},      {"RCPT", GREETED, do_rcpt},         {"DATA", GREETED, do_data},
-    {"BDAT", GREETED, do_bdat},      {"RSET", ANYTIME, do_rset},         {"QUIT", ANYTIME, do_quit},
-    {"EHLO", ANYTIME, do_ehlo},      {"HELO", ANYTIME, do_helo},         {"LHLO", ANYTIME, do_lhlo},
-    {"NOOP", ANYTIME, do_noop},      {"VRFY", ANYTIME, do_vrfy},         {"EXPN", ANYTIME, do_expn},
-    {"HELP", ANYTIME, do_help},      {"STARTTLS", GREETED, do_starttls}, {"AUTH", GREETED, do_auth},
-    {"GET", ANYTIME, do_http},       {"POST", ANYTIME, do_http},         {"PUT", ANYTIME, do_http},
-    {"HEAD", ANYTIME, do_http},      {"OPTIONS", ANYTIME, do_http},      {"CONNECT", ANYTIME, do_http},
-    {"DELETE", ANYTIME, do_http},    {"PATCH", ANYTIME, do_http},        {"TRACE", ANYTIME, do_http},
-    {"USER", ANYTIME, do_wrong_protocol}, {"PASS", ANYTIME, do_wrong_protocol},
-    {"CAPA", ANYTIME, do_wrong_protocol}, {"STLS", ANYTIME, do_wrong_protocol},
+    {VERB("MAIL"), GREETED, do_mail},    {VERB("RCPT"), GREETED, do_rcpt},
+    {VERB("DATA"), GREETED, do_data},    {VERB("BDAT"), ANYTIME, do_bdat},
+    {VERB("RSET"), ANYTIME, do_rset},    {VERB("QUIT"), ANYTIME, do_quit},
+    {VERB("EHLO"), ANYTIME, do_ehlo},    {VERB("HELO"), ANYTIME, do_helo},
+    {VERB("LHLO"), ANYTIME, do_lhlo},    {VERB("NOOP"), ANYTIME, do_noop},
+    {VERB("VRFY"), ANYTIME, do_vrfy},    {VERB("EXPN"), ANYTIME, do_expn},
+    {VERB("HELP"), ANYTIME, do_help},    {VERB("STARTTLS"), GREETED, do_starttls},
+    {VERB("AUTH"), GREETED, do_auth},    {VERB("GET"), ANYTIME, do_http},
+    {VERB("POST"), ANYTIME, do_http},    {VERB("PUT"), ANYTIME, do_http},
+    {VERB("HEAD"), ANYTIME, do_http},    {VERB("OPTIONS"), ANYTIME, do_http},
+    {VERB("CONNECT"), ANYTIME, do_http}, {VERB("DELETE"), ANYTIME, do_http},
+    {VERB("PATCH"), ANYTIME, do_http},   {VERB("TRACE"), ANYTIME, do_http},
+    {VERB("PRI"), ANYTIME, do_http}, /* HTTP/2 */
+    {VERB("USER"), ANYTIME, do_pop3},    {VERB("PASS"), ANYTIME, do_pop3},
+    {VERB("CAPA"), ANYTIME, do_pop3},    {VERB("STLS"), ANYTIME, do_pop3},
 };
 
 static const struct command *find_command(struct str verb)
 {
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-        if (str_equal_nocase(verb, str_of(commands[i].verb))) {
+        if (str_equal_nocase(verb, commands[i].verb)) {
             return &commands[i];
         }
     }
     return NULL;
+}
+
+bool server_is_http(struct str start)
+{
+    struct str verb = str_sub(start, 0, str_find(start, 0, ' '));
+    const struct command *command = verb.len == start.len ? NULL : find_command(verb);
+    return command != NULL && command->run == do_http;
+}
+
+const struct server_fault *server_not_greeted(const struct smtp_server *s)
+{
+    static const struct server_fault lmtp = {503, "5.5.1", "Begin with LHLO"};
+    static const struct server_fault smtp = {503, "5.5.1", "Begin with EHLO or HELO"};
+    return s->settings->kind == SMTP_KIND_LMTP ? &lmtp : &smtp;
 }
 
 enum smtp_request server_command(struct smtp_server *s, uint64_t now_ms, struct str line, struct buf *out)
@@ -252,12 +292,15 @@ enum smtp_request server_command(struct smtp_server *s, uint64_t now_ms, struct 
         c.argument = str_trim(str_from(line, blank + 1));
     }
     const struct command *command = find_command(verb);
+    if (command == NULL && s->helo.len == 0 && door_of_line(line) == DOOR_IMAP) {
+        return refuse_protocol(s, DOOR_IMAP, out);
+    }
     if (command == NULL) {
         server_reply(s, out, 500, "5.5.2", "Command unknown; HELP lists those that are known");
         return SMTP_INPUT;
     }
     if (command->need == GREETED && s->helo.len == 0) {
-        server_reply(s, out, 503, "5.5.1", s->settings->kind == SMTP_KIND_LMTP ? "Begin with LHLO" : "Begin with EHLO or HELO");
+        server_reply_fault(s, out, server_not_greeted(s));
         return SMTP_INPUT;
     }
     return command->run(&c);

@@ -18,8 +18,8 @@ enum data_fault {
 
 struct data_reader {
     uint8_t state;
-    bool repair; /* bare CR and LF become CRLF instead of a fault */
-    bool over;   /* the end has been seen */
+    bool repair;           /* bare CR and LF become CRLF instead of a fault */
+    bool over;             /* the end has been seen */
     enum data_fault fault; /* the first one; the rest of the data is read and thrown away */
     uint64_t octets;       /* received so far, whether kept or not */
 };

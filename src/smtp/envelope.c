@@ -2,8 +2,9 @@
 #include "smtp/server_private.h"
 
 #include "message/path.h"
+#include "message/xtext.h"
 
-/* Parameters: "KEY" or "KEY=value", parted by blanks. */
+/* Parameters: "KEY" or "KEY=value", parted by blanks. Without a value its data is NULL. */
 static bool next_parameter(struct str *rest, struct str *key, struct str *value)
 {
     struct str part;
@@ -14,61 +15,85 @@ static bool next_parameter(struct str *rest, struct str *key, struct str *value)
     } while (part.len == 0);
     size_t equals = str_find(part, 0, '=');
     *key = equals == SIZE_MAX ? part : str_sub(part, 0, equals);
-    *value = equals == SIZE_MAX ? STR_EMPTY : str_from(part, equals + 1);
+    *value = equals == SIZE_MAX ? str_make(NULL, 0) : str_from(part, equals + 1);
     return true;
 }
 
-/* What is wrong with a command, as a reply; code 0 if nothing is. */
-struct fault {
-    unsigned code;
-    const char *enhanced;
-    const char *text;
-};
+static const struct server_fault no_fault = {0, NULL, NULL};
+static const struct server_fault no_memory = {452, "4.3.1", "Out of memory; try again later"};
+static const struct server_fault given_twice = {501, "5.5.4", "A parameter is given twice"};
 
-static const struct fault no_fault = {0, NULL, NULL};
-
-static struct fault path_fault(enum path_error error, bool sender)
+static struct server_fault bad_parameter(const char *text)
 {
-    switch (error) {
-    case PATH_TOO_LONG:
-        return (struct fault){501, sender ? "5.1.7" : "5.1.3",
-                              "Address too long: 64 octets before the @ and 256 in all are allowed"};
-    case PATH_BAD_DOMAIN:
-        return (struct fault){501, sender ? "5.1.8" : "5.1.2", "The domain of this address is not valid"};
-    case PATH_NEEDS_UTF8:
-        return (struct fault){553, "5.6.7", "This address is not ASCII: give the parameter SMTPUTF8 at MAIL"};
-    case PATH_PERCENT_HACK:
-        return (struct fault){550, "5.7.1", "Routing inside an address (%, ! or a second @) is refused; give the final address"};
-    default:
-        return (struct fault){501, sender ? "5.1.7" : "5.1.3",
-                              sender ? "Write MAIL FROM:<user@example.org>, or MAIL FROM:<> for bounces"
-                                     : "Write RCPT TO:<user@example.org>"};
-    }
+    return (struct server_fault){501, "5.5.4", text};
 }
 
-static bool is_printable(struct str s, size_t max)
+static bool is_xtext(struct str s, size_t max)
+{
+    return s.len > 0 && s.len <= max && xtext_valid(s);
+}
+
+/* RFC 6533, section 3: with SMTPUTF8 an address may stand in ORCPT as it is. */
+static bool is_utf8_text(struct str s, size_t max)
 {
     for (size_t i = 0; i < s.len; i++) {
-        if (s.data[i] <= ' ' || s.data[i] == 0x7f) {
+        unsigned char c = (unsigned char)s.data[i];
+        if (c <= ' ' || c == 0x7f || c == '+' || c == '=') {
             return false;
         }
     }
-    return s.len > 0 && s.len <= max;
+    return s.len > 0 && s.len <= max && str_is_utf8(s);
 }
 
-static struct fault set_size(struct smtp_server *s, struct smtp_transaction *t, struct str value)
+static struct server_fault path_fault(enum path_error error, bool sender)
 {
-    if (!str_to_u64(value, UINT64_MAX / 2, &t->declared_size)) {
-        return (struct fault){501, "5.5.4", "SIZE takes a number of octets"};
+    switch (error) {
+    case PATH_TOO_LONG:
+        return (struct server_fault){501, sender ? "5.1.7" : "5.1.3",
+                                     "Address too long: 64 octets before the @ and 256 in all are allowed"};
+    case PATH_BAD_DOMAIN:
+        return (struct server_fault){501, sender ? "5.1.8" : "5.1.2",
+                                     "The domain of this address is not valid"};
+    case PATH_NEEDS_UTF8:
+        return (struct server_fault){553, "5.6.7",
+                                     "This address is not ASCII: give the parameter SMTPUTF8 at MAIL"};
+    case PATH_PERCENT_HACK:
+        return (struct server_fault){
+            550, "5.7.1",
+            "Routing inside an address (%, ! or a second @) is refused; give the final address"};
+    default:
+        return (struct server_fault){501, sender ? "5.1.7" : "5.1.3",
+                                     sender
+                                         ? "Write MAIL FROM:<user@example.org>, or MAIL FROM:<> for bounces"
+                                         : "Write RCPT TO:<user@example.org>"};
     }
-    if (t->declared_size > s->settings->message_size) {
-        return (struct fault){552, "5.3.4", "Message too large for this server; EHLO tells the limit as SIZE"};
+}
+
+/* RFC 1870, section 4: 1 to 20 digits, so perhaps a number that 64 bits do not hold. */
+static bool is_size(struct str value)
+{
+    size_t digits = 0;
+    while (digits < value.len && ascii_is_digit(value.data[digits])) {
+        digits++;
+    }
+    return digits > 0 && digits <= 20 && digits == value.len;
+}
+
+static struct server_fault set_size(struct smtp_server *s, struct smtp_transaction *t, struct str value)
+{
+    if (!is_size(value)) {
+        return bad_parameter("SIZE takes a number of octets");
+    }
+    if (!str_to_u64(value, s->settings->message_size, &t->declared_size)) {
+        return (struct server_fault){552, "5.3.4",
+                                     "Message too large for this server; EHLO tells the limit as SIZE"};
     }
     return no_fault;
 }
 
-static struct fault set_body(struct smtp_transaction *t, struct str value)
+static struct server_fault set_body(struct smtp_server *s, struct smtp_transaction *t, struct str value)
 {
+    (void)s;
     if (str_equal_nocase(value, STR("7BIT"))) {
         t->body_kind = SMTP_BODY_7BIT;
     } else if (str_equal_nocase(value, STR("8BITMIME"))) {
@@ -76,83 +101,106 @@ static struct fault set_body(struct smtp_transaction *t, struct str value)
     } else if (str_equal_nocase(value, STR("BINARYMIME"))) {
         t->body_kind = SMTP_BODY_BINARYMIME;
     } else {
-        return (struct fault){501, "5.5.4", "BODY is 7BIT, 8BITMIME or BINARYMIME"};
+        return bad_parameter("BODY is 7BIT, 8BITMIME or BINARYMIME");
     }
     return no_fault;
 }
 
-static struct fault set_mail_parameter(struct smtp_server *s, struct smtp_transaction *t, struct str key,
-                                       struct str value)
+static struct server_fault set_smtputf8(struct smtp_server *s, struct smtp_transaction *t, struct str value)
 {
-    if (str_equal_nocase(key, STR("SIZE"))) {
-        return set_size(s, t, value);
-    }
-    if (str_equal_nocase(key, STR("BODY"))) {
-        return set_body(t, value);
-    }
-    if (str_equal_nocase(key, STR("SMTPUTF8")) && value.len == 0) {
-        t->smtputf8 = true;
-        return no_fault;
-    }
-    if (str_equal_nocase(key, STR("RET"))) {
-        if (str_equal_nocase(value, STR("FULL")) || str_equal_nocase(value, STR("HDRS"))) {
-            t->ret = ascii_upper(value.data[0]) == 'F' ? SMTP_RET_FULL : SMTP_RET_HDRS;
-            return no_fault;
-        }
-        return (struct fault){501, "5.5.4", "RET is FULL or HDRS"};
-    }
-    if (str_equal_nocase(key, STR("ENVID"))) {
-        t->envelope_id = is_printable(value, 100) ? arena_copy(&t->arena, value) : STR_EMPTY;
-        return t->envelope_id.len > 0 ? no_fault : (struct fault){501, "5.5.4", "ENVID is 1 to 100 octets of xtext"};
-    }
-    if (str_equal_nocase(key, STR("AUTH"))) {
-        /* RFC 4954, section 5: accepted from anybody, believed from nobody. */
-        return is_printable(value, 500) ? no_fault : (struct fault){501, "5.5.4", "AUTH takes a mailbox as xtext, or <>"};
-    }
-    return (struct fault){555, "5.5.4", "A parameter of MAIL is not known; EHLO lists the extensions that are"};
+    (void)s;
+    t->smtputf8 = true;
+    return value.data == NULL ? no_fault : bad_parameter("SMTPUTF8 takes no value");
 }
 
-/* SMTPUTF8 may stand behind the path that needs it. */
-static bool asks_for_utf8(struct str argument)
+static struct server_fault set_ret(struct smtp_server *s, struct smtp_transaction *t, struct str value)
 {
-    size_t end = str_find_last(argument, '>');
-    struct str rest = end == SIZE_MAX ? STR_EMPTY : str_from(argument, end + 1);
-    struct str key;
-    struct str value;
-    while (next_parameter(&rest, &key, &value)) {
-        if (str_equal_nocase(key, STR("SMTPUTF8"))) {
-            return true;
-        }
+    (void)s;
+    if (str_equal_nocase(value, STR("FULL"))) {
+        t->ret = SMTP_RET_FULL;
+    } else if (str_equal_nocase(value, STR("HDRS"))) {
+        t->ret = SMTP_RET_HDRS;
+    } else {
+        return bad_parameter("RET is FULL or HDRS");
     }
-    return false;
+    return no_fault;
 }
 
-static struct fault read_mail(struct smtp_server *s, struct smtp_transaction *t, struct str argument)
+static struct server_fault set_envelope_id(struct smtp_server *s, struct smtp_transaction *t,
+                                           struct str value)
+{
+    (void)s;
+    if (!is_xtext(value, 100)) {
+        return bad_parameter("ENVID is 1 to 100 octets of xtext");
+    }
+    t->envelope_id = arena_copy(&t->arena, value);
+    return t->envelope_id.data == NULL ? no_memory : no_fault;
+}
+
+/* RFC 4954, section 5: accepted from anybody, believed from nobody. */
+static struct server_fault set_auth(struct smtp_server *s, struct smtp_transaction *t, struct str value)
+{
+    (void)s;
+    (void)t;
+    bool fine = str_equal(value, STR("<>")) || is_xtext(value, 500);
+    return fine ? no_fault : bad_parameter("AUTH takes a mailbox as xtext, or <>");
+}
+
+static struct server_fault set_mail_parameter(struct smtp_server *s, struct smtp_transaction *t,
+                                              unsigned *seen, struct str key, struct str value)
+{
+    static const struct {
+        const char *key;
+        struct server_fault (*set)(struct smtp_server *s, struct smtp_transaction *t, struct str value);
+    } parameters[] = {{"SIZE", set_size}, {"BODY", set_body},         {"SMTPUTF8", set_smtputf8},
+                      {"RET", set_ret},   {"ENVID", set_envelope_id}, {"AUTH", set_auth}};
+    for (unsigned i = 0; i < sizeof(parameters) / sizeof(parameters[0]); i++) {
+        if (str_equal_nocase(key, str_of(parameters[i].key))) {
+            bool twice = (*seen & 1U << i) != 0;
+            *seen |= 1U << i;
+            return twice ? given_twice : parameters[i].set(s, t, value);
+        }
+    }
+    return (struct server_fault){555, "5.5.4",
+                                 "A parameter of MAIL is not known; EHLO lists the extensions that are"};
+}
+
+/* Copies the normal form of `path` into the transaction. */
+static struct server_fault keep_path(struct smtp_transaction *t, const struct path *path, bool sender,
+                                     struct str *address)
+{
+    char area[1024];
+    struct buf normal = {.data = area, .cap = sizeof(area), .limit = sizeof(area)};
+    if (!path_normalize(path, &normal)) {
+        return path_fault(PATH_BAD_DOMAIN, sender);
+    }
+    *address = arena_copy(&t->arena, buf_str(&normal));
+    return address->data == NULL ? no_memory : no_fault;
+}
+
+static struct server_fault read_mail(struct smtp_server *s, struct smtp_transaction *t, struct str argument)
 {
     struct path path;
-    enum path_error error = path_parse(argument, true, asks_for_utf8(argument), &path);
+    enum path_error error = path_parse(argument, true, true, &path);
     if (error != PATH_OK) {
         return path_fault(error, true);
     }
     struct str rest = path.rest;
     struct str key;
     struct str value;
+    unsigned seen = 0;
     while (next_parameter(&rest, &key, &value)) {
         if (!s->esmtp) {
-            return (struct fault){555, "5.5.4", "Parameters need EHLO, not HELO"};
+            return (struct server_fault){555, "5.5.4", "Parameters need EHLO, not HELO"};
         }
-        struct fault fault = set_mail_parameter(s, t, key, value);
+        struct server_fault fault = set_mail_parameter(s, t, &seen, key, value);
         if (fault.code != 0) {
             return fault;
         }
     }
-    char area[1024];
-    struct buf normal = {.data = area, .cap = sizeof(area), .limit = sizeof(area)};
-    if (!path_normalize(&path, &normal)) {
-        return path_fault(PATH_BAD_DOMAIN, true);
-    }
-    t->sender = arena_copy(&t->arena, buf_str(&normal));
-    return t->sender.data == NULL ? (struct fault){452, "4.3.1", "Out of memory; try again later"} : no_fault;
+    /* SMTPUTF8 stands behind the path that needs it. */
+    return path.is_utf8 && !t->smtputf8 ? path_fault(PATH_NEEDS_UTF8, true)
+                                        : keep_path(t, &path, true, &t->sender);
 }
 
 static struct smtp_transaction *transaction_new(struct smtp_server *s, uint64_t now_ms)
@@ -173,18 +221,27 @@ static struct smtp_transaction *transaction_new(struct smtp_server *s, uint64_t 
     return t;
 }
 
+static void refuse_without_login(struct smtp_server *s, struct buf *out)
+{
+    char text[SERVER_TEXT];
+    struct buf b = {.data = text, .cap = sizeof(text), .limit = sizeof(text)};
+    buf_append_str(&b, s->tls ? STR("Log in first: AUTH, then MAIL.")
+                              : STR("Begin TLS and log in first: STARTTLS, EHLO, AUTH, then MAIL."));
+    buf_printf(&b, " Mail between servers goes to port %u",
+               s->settings->mx_port == 0 ? 25 : s->settings->mx_port);
+    buf_append_char(&b, '\0');
+    server_reply(s, out, 530, "5.7.0", text);
+}
+
 static bool mail_out_of_order(struct smtp_server *s, struct buf *out)
 {
     if (s->transaction != NULL) {
         server_reply(s, out, 503, "5.5.1", "A transaction is under way; RSET ends it");
     } else if (s->settings->kind == SMTP_KIND_SUBMISSION && !s->authenticated && !s->settings->catch_all) {
-        if (s->tls) {
-            server_reply(s, out, 530, "5.7.0", "Log in first: AUTH, then MAIL. Mail between servers goes to port 25");
-        } else {
-            server_reply(s, out, 530, "5.7.0", "Begin TLS and log in first: STARTTLS, EHLO, AUTH, then MAIL");
-        }
+        refuse_without_login(s, out);
     } else if (s->transactions >= s->settings->transactions) {
-        server_close(s, out, 421, "4.7.0", "Too many messages in one session; connect again", "too many transactions");
+        server_close(s, out, 421, "4.7.0", "Too many messages in one session; connect again",
+                     "too many transactions");
     } else {
         return false;
     }
@@ -206,10 +263,10 @@ enum smtp_request server_mail(struct smtp_server *s, uint64_t now_ms, struct str
         return SMTP_INPUT;
     }
     s->transaction = t;
-    struct fault fault = read_mail(s, t, str_trim(str_from(argument, 5)));
+    struct server_fault fault = read_mail(s, t, str_trim(str_from(argument, 5)));
     if (fault.code != 0) {
+        server_reply_fault(s, out, &fault);
         server_transaction_reset(s);
-        server_reply(s, out, fault.code, fault.enhanced, fault.text);
         return SMTP_INPUT;
     }
     s->transactions++;
@@ -236,76 +293,101 @@ void smtp_server_sender(struct smtp_server *s, enum smtp_sender_answer answer, s
         }
         return;
     }
-    server_event(s, answer == SMTP_SENDER_FAILED ? 451 : 550, answer == SMTP_SENDER_FAILED ? "4.3.0" : "5.7.1",
-                 s->question, in_header ? STR("From address of the header") : STR("reverse-path"));
     if (answer == SMTP_SENDER_FAILED) {
         server_reply(s, out, 451, "4.3.0", "Sender addresses cannot be checked now; try again later");
     } else if (in_header) {
-        server_reply(s, out, 550, "5.7.1", "The From or Sender address of this message does not belong to your login");
+        server_reply(s, out, 550, "5.7.1",
+                     "The From or Sender address of this message does not belong to your login");
     } else {
-        server_reply(s, out, 550, "5.7.1", "This sender address does not belong to your login; use one of your own addresses");
+        server_reply(s, out, 550, "5.7.1",
+                     "This sender address does not belong to your login; use one of your own addresses");
     }
     server_transaction_reset(s);
 }
 
-static struct fault set_notify(struct smtp_recipient *r, struct str value)
+static struct server_fault set_notify(struct smtp_recipient *r, struct str value)
 {
     static const struct {
         const char *word;
         uint8_t bit;
-    } words[] = {{"NEVER", SMTP_NOTIFY_NEVER}, {"SUCCESS", SMTP_NOTIFY_SUCCESS}, {"FAILURE", SMTP_NOTIFY_FAILURE},
+    } words[] = {{"NEVER", SMTP_NOTIFY_NEVER},
+                 {"SUCCESS", SMTP_NOTIFY_SUCCESS},
+                 {"FAILURE", SMTP_NOTIFY_FAILURE},
                  {"DELAY", SMTP_NOTIFY_DELAY}};
     struct str part;
+    bool given = value.data != NULL;
     while (str_split(&value, ',', &part)) {
         uint8_t bit = 0;
         for (size_t i = 0; i < 4; i++) {
             bit = str_equal_nocase(part, str_of(words[i].word)) ? words[i].bit : bit;
         }
-        if (bit == 0 || (r->notify & bit) != 0) {
-            return (struct fault){501, "5.5.4", "NOTIFY is NEVER, or a list of SUCCESS, FAILURE, DELAY"};
+        given = bit != 0 && (r->notify & bit) == 0;
+        if (!given) {
+            break;
         }
         r->notify |= bit;
     }
+    if (!given) {
+        return bad_parameter("NOTIFY is NEVER, or a list of SUCCESS, FAILURE, DELAY");
+    }
     if ((r->notify & SMTP_NOTIFY_NEVER) != 0 && r->notify != SMTP_NOTIFY_NEVER) {
-        return (struct fault){501, "5.5.4", "NOTIFY=NEVER stands alone"};
+        return bad_parameter("NOTIFY=NEVER stands alone");
     }
     return no_fault;
 }
 
-static struct fault read_rcpt(struct smtp_server *s, struct smtp_transaction *t, struct smtp_recipient *r,
-                              struct str argument)
+/* RFC 3461, section 4.2; its total length is limited to 500 there. */
+static struct server_fault set_original(struct smtp_transaction *t, struct smtp_recipient *r,
+                                        struct str value)
+{
+    size_t semicolon = str_find(value, 0, ';');
+    struct str type = str_sub(value, 0, semicolon);
+    struct str address = semicolon == SIZE_MAX ? STR_EMPTY : str_from(value, semicolon + 1);
+    bool utf8 = t->smtputf8 && str_equal_nocase(type, STR("utf-8"));
+    if (!is_xtext(type, 100) || !(is_xtext(address, 500) || (utf8 && is_utf8_text(address, 500)))) {
+        return bad_parameter("ORCPT is a type, a semicolon and an address as xtext");
+    }
+    r->original = arena_copy(&t->arena, value);
+    return r->original.data == NULL ? no_memory : no_fault;
+}
+
+static struct server_fault read_rcpt_parameters(struct smtp_server *s, struct smtp_transaction *t,
+                                                struct smtp_recipient *r, struct str rest)
+{
+    struct str key;
+    struct str value;
+    bool notify_seen = false;
+    bool original_seen = false;
+    while (next_parameter(&rest, &key, &value)) {
+        struct server_fault fault;
+        if (s->esmtp && str_equal_nocase(key, STR("NOTIFY"))) {
+            fault = notify_seen ? given_twice : set_notify(r, value);
+            notify_seen = true;
+        } else if (s->esmtp && str_equal_nocase(key, STR("ORCPT"))) {
+            fault = original_seen ? given_twice : set_original(t, r, value);
+            original_seen = true;
+        } else {
+            fault = (struct server_fault){
+                555, "5.5.4", "A parameter of RCPT is not known; EHLO lists the extensions that are"};
+        }
+        if (fault.code != 0) {
+            return fault;
+        }
+    }
+    return no_fault;
+}
+
+static struct server_fault read_rcpt(struct smtp_server *s, struct smtp_transaction *t,
+                                     struct smtp_recipient *r, struct str argument)
 {
     struct path path;
     enum path_error error = path_parse(argument, false, t->smtputf8, &path);
     if (error != PATH_OK) {
         return path_fault(error, false);
     }
-    struct str rest = path.rest;
-    struct str key;
-    struct str value;
     r->original = STR_EMPTY;
-    while (next_parameter(&rest, &key, &value)) {
-        struct fault fault = no_fault;
-        if (s->esmtp && str_equal_nocase(key, STR("NOTIFY"))) {
-            fault = set_notify(r, value);
-        } else if (s->esmtp && str_equal_nocase(key, STR("ORCPT"))) {
-            r->original = is_printable(value, 500) ? arena_copy(&t->arena, value) : STR_EMPTY;
-            bool typed = str_find(r->original, 0, ';') != SIZE_MAX;
-            fault = typed ? no_fault : (struct fault){501, "5.5.4", "ORCPT is a type, a semicolon and an address as xtext"};
-        } else {
-            fault = (struct fault){555, "5.5.4", "A parameter of RCPT is not known; EHLO lists the extensions that are"};
-        }
-        if (fault.code != 0) {
-            return fault;
-        }
-    }
-    char area[1024];
-    struct buf normal = {.data = area, .cap = sizeof(area), .limit = sizeof(area)};
-    if (!path_normalize(&path, &normal)) {
-        return path_fault(PATH_BAD_DOMAIN, false);
-    }
-    r->address = arena_copy(&t->arena, buf_str(&normal));
-    return r->address.data == NULL ? (struct fault){452, "4.3.1", "Out of memory; try again later"} : no_fault;
+    struct server_fault fault = read_rcpt_parameters(s, t, r, path.rest);
+    return fault.code != 0 ? fault : keep_path(t, &path, false, &r->address);
 }
 
 enum smtp_request server_rcpt(struct smtp_server *s, struct str argument, struct buf *out)
@@ -324,14 +406,14 @@ enum smtp_request server_rcpt(struct smtp_server *s, struct str argument, struct
         return SMTP_INPUT;
     }
     if (t->recipient_count >= s->settings->recipients) {
-        server_reply(s, out, 452, "4.5.3", "Too many recipients in one transaction; send the rest in another");
+        server_reply(s, out, 452, "4.5.3",
+                     "Too many recipients in one transaction; send the rest in another");
         return SMTP_INPUT;
     }
     struct smtp_recipient *r = arena_new(&t->arena, struct smtp_recipient);
-    struct fault fault = r == NULL ? (struct fault){452, "4.3.1", "Out of memory; try again later"}
-                                   : read_rcpt(s, t, r, str_trim(str_from(argument, 3)));
+    struct server_fault fault = r == NULL ? no_memory : read_rcpt(s, t, r, str_trim(str_from(argument, 3)));
     if (fault.code != 0) {
-        server_reply(s, out, fault.code, fault.enhanced, fault.text);
+        server_reply_fault(s, out, &fault);
         return SMTP_INPUT;
     }
     *t->last = r; /* linked for the answer; counted when it is accepted */
@@ -340,53 +422,48 @@ enum smtp_request server_rcpt(struct smtp_server *s, struct str argument, struct
     return SMTP_CHECK_RECIPIENT;
 }
 
-static void refuse_relay(struct smtp_server *s, struct buf *out)
-{
-    struct buf text = buf_make(512);
-    buf_append_lit(&text, "Relay denied: this recipient is not here, and this port takes mail for local recipients only. To send "
-                          "elsewhere log in at ");
-    server_name_doors(s, &text);
-    buf_append_char(&text, '\0');
-    server_reply(s, out, 550, "5.7.1", buf_ok(&text) ? text.data : "Relay denied");
-    buf_free(&text);
-}
-
 static bool may_relay(const struct smtp_server *s)
 {
     return s->settings->kind == SMTP_KIND_SUBMISSION && s->authenticated;
 }
 
-/* Accepts, or replies why not. */
-static bool judge_recipient(struct smtp_server *s, enum smtp_recipient_answer answer, struct buf *out)
+static void refuse_relay(struct smtp_server *s, struct str address, struct buf *out)
 {
-    switch (answer) {
-    case SMTP_RECIPIENT_LOCAL:
-    case SMTP_RECIPIENT_RELAY_DOMAIN: return true;
-    case SMTP_RECIPIENT_REMOTE:
-        if (may_relay(s)) {
-            return true;
-        }
-        refuse_relay(s, out);
-        return false;
-    case SMTP_RECIPIENT_UNKNOWN:
-        server_reply(s, out, 550, "5.1.1", "No such user here; check the spelling of the address");
-        return false;
-    case SMTP_RECIPIENT_OVER_QUOTA:
-        server_reply(s, out, 552, "5.2.2", "The recipient's mailbox is full");
-        return false;
-    case SMTP_RECIPIENT_OVER_QUOTA_NOW:
-        server_reply(s, out, 452, "4.2.2", "The recipient's mailbox is full; try again later");
-        return false;
-    case SMTP_RECIPIENT_DISABLED:
-        server_reply(s, out, 550, "5.2.1", "The recipient's account is disabled");
-        return false;
-    default:
-        server_reply(s, out, 451, "4.3.0", "The recipient cannot be looked up now; try again later");
-        return false;
+    char text[SERVER_TEXT];
+    const struct str before =
+        STR("Relay denied: this recipient is not here, and this port takes mail for local recipients "
+            "only. To send elsewhere log in at ");
+    server_reply_about(s, out, 550, "5.7.1", server_text_with_doors(s, before, text), address);
+}
+
+const struct server_fault *server_over_quota(bool refuse)
+{
+    static const struct server_fault refused = {
+        552, "5.2.2", "The recipient's mailbox is full, or too full for this message"};
+    static const struct server_fault deferred = {
+        452, "4.2.2", "The recipient's mailbox is full, or too full for this message; try again later"};
+    return refuse ? &refused : &deferred;
+}
+
+static void refuse_recipient(struct smtp_server *s, enum smtp_recipient_answer answer, struct str address,
+                             struct buf *out)
+{
+    static const struct server_fault faults[] = {
+        [SMTP_RECIPIENT_UNKNOWN] = {550, "5.1.1", "No such user here; check the spelling of the address"},
+        [SMTP_RECIPIENT_DISABLED] = {550, "5.2.1", "The recipient's account is disabled"},
+        [SMTP_RECIPIENT_FAILED] = {451, "4.3.0", "The recipient cannot be looked up now; try again later"}};
+    if (answer == SMTP_RECIPIENT_REMOTE) {
+        refuse_relay(s, address, out);
+    } else {
+        bool full = answer == SMTP_RECIPIENT_OVER_QUOTA || answer == SMTP_RECIPIENT_OVER_QUOTA_NOW;
+        const struct server_fault *fault =
+            full ? server_over_quota(answer == SMTP_RECIPIENT_OVER_QUOTA) : &faults[answer];
+        server_reply_about(s, out, fault->code, fault->enhanced, fault->text, address);
     }
 }
 
-void smtp_server_recipient(struct smtp_server *s, enum smtp_recipient_answer answer, struct buf *out)
+static void recipient_answered(struct smtp_server *s, enum smtp_recipient_answer answer, uint64_t room,
+                               struct buf *out)
 {
     struct smtp_transaction *t = s->transaction;
     if (s->waiting != SMTP_CHECK_RECIPIENT || t == NULL) {
@@ -394,12 +471,25 @@ void smtp_server_recipient(struct smtp_server *s, enum smtp_recipient_answer ans
     }
     s->waiting = SMTP_INPUT;
     struct smtp_recipient *r = *t->last;
-    if (!judge_recipient(s, answer, out)) {
-        server_event(s, 550, "", r->address, STR("recipient refused"));
+    bool fine = answer == SMTP_RECIPIENT_LOCAL || answer == SMTP_RECIPIENT_RELAY_DOMAIN ||
+                (answer == SMTP_RECIPIENT_REMOTE && may_relay(s));
+    if (!fine) {
         *t->last = NULL;
+        refuse_recipient(s, answer, r->address, out);
         return;
     }
+    r->room = room;
     t->last = &r->next;
     t->recipient_count++;
     server_reply(s, out, 250, "2.1.5", "Recipient OK");
+}
+
+void smtp_server_recipient(struct smtp_server *s, enum smtp_recipient_answer answer, struct buf *out)
+{
+    recipient_answered(s, answer, UINT64_MAX, out);
+}
+
+void smtp_server_recipient_room(struct smtp_server *s, uint64_t room, struct buf *out)
+{
+    recipient_answered(s, SMTP_RECIPIENT_LOCAL, room, out);
 }

@@ -61,12 +61,17 @@ static bool looks_like_tls(struct str bytes)
 
 static enum smtp_request tls_to_plain(struct smtp_server *s, struct buf *out)
 {
-    struct buf text = buf_make(512);
-    buf_append_lit(&text, "TLS was begun on a port that speaks SMTP in clear first; use ");
-    server_name_doors(s, &text);
-    buf_append_char(&text, '\0');
-    server_close(s, out, 554, "5.5.1", buf_ok(&text) ? text.data : "TLS on a port in clear", "TLS spoken to a plain port");
-    buf_free(&text);
+    char text[SERVER_TEXT];
+    const struct str before = STR("TLS was begun on a port that speaks SMTP in clear first; use ");
+    server_close(s, out, 554, "5.5.1", server_text_with_doors(s, before, text), "TLS spoken to a plain port");
+    return SMTP_CLOSE;
+}
+
+enum smtp_request server_refuse_http(struct smtp_server *s, struct buf *out)
+{
+    char text[SERVER_TEXT];
+    const struct str before = STR("This is a mail server, not a web server. Mail programs submit at ");
+    server_close(s, out, 421, "4.7.0", server_text_with_doors(s, before, text), "HTTP spoken to SMTP");
     return SMTP_CLOSE;
 }
 
@@ -75,9 +80,12 @@ enum smtp_request smtp_server_start(struct smtp_server *s, struct str early, str
     if (looks_like_tls(early)) {
         return tls_to_plain(s, out);
     }
+    if (server_is_http(early)) {
+        return server_refuse_http(s, out);
+    }
     if (early.len > 0) {
-        server_close(s, out, 554, "5.5.1", "You spoke before the greeting; wait for it (RFC 5321, section 4.3.1)",
-                     "early talker");
+        server_close(s, out, 554, "5.5.1",
+                     "You spoke before the greeting; wait for it (RFC 5321, section 4.3.1)", "early talker");
         return SMTP_CLOSE;
     }
     buf_append_lit(out, "220 ");
@@ -102,19 +110,19 @@ void smtp_server_tls_started(struct smtp_server *s, uint64_t now_ms)
     s->tls = true;
     s->esmtp = false;
     s->activity_ms = now_ms;
+    s->skip_line = LINE_KEPT;
+    s->skip_octets = 0;
     server_transaction_reset(s);
     server_forget_login(s);
     buf_free(&s->helo);
     buf_wipe(&s->line);
 }
 
-static enum smtp_request bad_line(struct smtp_server *s, struct str line, struct buf *out)
+/* Where a command ends is in doubt, so nothing that follows can be believed. */
+static enum smtp_request bad_line(struct smtp_server *s, struct buf *out)
 {
-    if (s->helo.len == 0 && looks_like_tls(line)) {
-        return tls_to_plain(s, out);
-    }
-    const char *text = "Commands must end in CRLF and have no other CR, LF or NUL in them";
-    server_close(s, out, 521, "5.5.2", text, "bare CR, LF or NUL in a command");
+    const char *text = "Commands must end in CRLF and have no other CR, LF or NUL in them; closing";
+    server_close(s, out, 500, "5.5.2", text, "bare CR, LF or NUL in a command");
     return SMTP_CLOSE;
 }
 
@@ -123,7 +131,7 @@ static enum smtp_request handle_line(struct smtp_server *s, uint64_t now_ms, str
     s->activity_ms = now_ms;
     enum smtp_request request = SMTP_INPUT;
     if (data_plain_run(line) != line.len) {
-        request = bad_line(s, line, out);
+        request = bad_line(s, out);
     } else if (s->state == STATE_AUTH) {
         request = server_auth_response(s, line, out);
     } else {
@@ -132,45 +140,85 @@ static enum smtp_request handle_line(struct smtp_server *s, uint64_t now_ms, str
     return s->state == STATE_CLOSED ? SMTP_CLOSE : request;
 }
 
-static enum smtp_request line_too_long(struct smtp_server *s, struct str start, struct buf *out)
+/* AUTH with an initial response may be long before its state is known (RFC 4954, section 4). */
+static size_t limit_of(const struct smtp_server *s, struct str line)
 {
-    if (looks_like_tls(start)) {
-        return tls_to_plain(s, out);
+    return s->state == STATE_AUTH || str_starts_nocase(line, STR("AUTH ")) ? AUTH_LINE_LIMIT : LINE_LIMIT;
+}
+
+static enum smtp_request line_too_long(struct smtp_server *s, uint64_t now_ms, struct buf *out)
+{
+    s->activity_ms = now_ms;
+    s->skip_line = LINE_KEPT;
+    if (s->state == STATE_AUTH) {
+        server_auth_too_long(s, out);
+    } else {
+        server_reply(s, out, 500, "5.5.2", "Line too long: a command has at most 2048 octets");
     }
-    server_close(s, out, 500, "5.5.2", "Line too long", "line too long");
-    return SMTP_CLOSE;
+    return SMTP_INPUT;
+}
+
+/* Reads on to the end of a line that was too long. */
+static enum smtp_request skip_line(struct smtp_server *s, uint64_t now_ms, struct str *input, struct buf *out)
+{
+    size_t newline = str_find(*input, 0, '\n');
+    size_t take = newline == SIZE_MAX ? input->len : newline + 1;
+    size_t before = newline == SIZE_MAX ? take : newline;
+    if (before > 0) {
+        s->skip_line = input->data[before - 1] == '\r' ? LINE_SKIPPED_CR : LINE_SKIPPED;
+    }
+    *input = str_from(*input, take);
+    if (newline == SIZE_MAX) {
+        return SMTP_INPUT;
+    }
+    return s->skip_line == LINE_SKIPPED_CR ? line_too_long(s, now_ms, out) : bad_line(s, out);
+}
+
+/* The line so far, with what is taken from the input; data is NULL without memory. */
+static struct str gather_line(struct smtp_server *s, struct str *input, size_t take, bool whole)
+{
+    struct str part = str_sub(*input, 0, take);
+    *input = str_from(*input, take);
+    if (whole && s->line.len == 0) {
+        return part;
+    }
+    s->line.limit = AUTH_LINE_LIMIT;
+    return buf_append_str(&s->line, part) ? buf_str(&s->line) : str_make(NULL, 0);
+}
+
+static enum smtp_request end_of_line(struct smtp_server *s, uint64_t now_ms, struct str line, struct buf *out)
+{
+    if (line.len < 2 || line.data[line.len - 2] != '\r') {
+        return bad_line(s, out);
+    }
+    return line.len > limit_of(s, line) ? line_too_long(s, now_ms, out)
+                                        : handle_line(s, now_ms, str_sub(line, 0, line.len - 2), out);
 }
 
 /* Takes one line from the input, or keeps what there is of it. */
 static enum smtp_request read_line(struct smtp_server *s, uint64_t now_ms, struct str *input, struct buf *out)
 {
-    size_t limit = s->state == STATE_AUTH ? AUTH_LINE_LIMIT : LINE_LIMIT;
+    if (s->skip_line != LINE_KEPT) {
+        return skip_line(s, now_ms, input, out);
+    }
     size_t newline = str_find(*input, 0, '\n');
     size_t take = newline == SIZE_MAX ? input->len : newline + 1;
-    if (s->line.len + take > limit) {
-        struct str start = s->line.len > 0 ? buf_str(&s->line) : *input;
-        /* AUTH with an initial response may be long before its state is known (RFC 4954, section 4). */
-        bool auth = str_starts_nocase(start, STR("AUTH "));
-        if (!auth || s->line.len + take > AUTH_LINE_LIMIT) {
-            return line_too_long(s, start, out);
-        }
+    size_t room = AUTH_LINE_LIMIT - s->line.len;
+    bool whole = newline != SIZE_MAX && take <= room;
+    struct str line = gather_line(s, input, take < room ? take : room, whole);
+    enum smtp_request request = SMTP_INPUT;
+    if (line.data == NULL) {
+        server_close(s, out, 421, "4.3.0", "Out of memory; try again later", "out of memory");
+        request = SMTP_CLOSE;
+    } else if (s->helo.len == 0 && s->state == STATE_COMMAND && looks_like_tls(line)) {
+        request = tls_to_plain(s, out);
+    } else if (whole) {
+        request = end_of_line(s, now_ms, line, out);
+    } else if (line.len >= limit_of(s, line)) {
+        s->skip_line = line.data[line.len - 1] == '\r' ? LINE_SKIPPED_CR : LINE_SKIPPED;
+    } else {
+        return SMTP_INPUT;
     }
-    struct str line = str_sub(*input, 0, take);
-    if (newline == SIZE_MAX || s->line.len > 0) {
-        s->line.limit = AUTH_LINE_LIMIT;
-        if (!buf_append_str(&s->line, line)) {
-            server_close(s, out, 421, "4.3.0", "Out of memory; try again later", "out of memory");
-            return SMTP_CLOSE;
-        }
-        line = buf_str(&s->line);
-    }
-    *input = str_from(*input, take);
-    if (newline == SIZE_MAX) {
-        return s->helo.len == 0 && looks_like_tls(line) ? tls_to_plain(s, out) : SMTP_INPUT;
-    }
-    bool whole = line.len >= 2 && line.data[line.len - 2] == '\r';
-    enum smtp_request request =
-        whole ? handle_line(s, now_ms, str_sub(line, 0, line.len - 2), out) : bad_line(s, line, out);
     if (s->line.data != NULL) {
         buf_wipe(&s->line); /* it may have held a password */
     }
@@ -180,12 +228,8 @@ static enum smtp_request read_line(struct smtp_server *s, uint64_t now_ms, struc
 static enum smtp_request step(struct smtp_server *s, uint64_t now_ms, struct str *input, struct buf *out)
 {
     switch ((enum server_state)s->state) {
-    case STATE_DATA:
-        s->activity_ms = now_ms;
-        return server_read_data(s, input, out);
-    case STATE_CHUNK:
-        s->activity_ms = now_ms;
-        return server_read_chunk(s, input, out);
+    case STATE_DATA: s->activity_ms = now_ms; return server_read_data(s, input, out);
+    case STATE_CHUNK: s->activity_ms = now_ms; return server_read_chunk(s, input, out);
     case STATE_CLOSED: return SMTP_CLOSE;
     default: return read_line(s, now_ms, input, out);
     }
@@ -198,29 +242,33 @@ static bool senders_are_being_checked(const struct smtp_server *s)
            s->state == STATE_COMMAND;
 }
 
+static bool must_stop(const struct smtp_server *s)
+{
+    return s->shutting_down && s->state != STATE_CLOSED && !smtp_server_in_transaction(s);
+}
+
+static void stop(struct smtp_server *s, struct buf *out)
+{
+    server_close(s, out, 421, "4.3.2", "The server is stopping; try again in a moment", "server stops");
+}
+
 enum smtp_request smtp_server_run(struct smtp_server *s, uint64_t now_ms, struct str *input, struct buf *out)
 {
     if (s->waiting != SMTP_INPUT) {
         return s->waiting; /* asked already, not answered yet */
     }
-    if (senders_are_being_checked(s)) {
-        enum smtp_request request = server_check_senders(s, out);
-        if (request != SMTP_INPUT) {
-            return request;
-        }
+    enum smtp_request request = senders_are_being_checked(s) ? server_check_senders(s, out) : SMTP_INPUT;
+    while (request == SMTP_INPUT && input->len > 0 && s->state != STATE_CLOSED && !must_stop(s)) {
+        request = step(s, now_ms, input, out);
     }
-    while (input->len > 0 && s->state != STATE_CLOSED) {
-        if (s->shutting_down && s->transaction == NULL && s->state == STATE_COMMAND) {
-            server_close(s, out, 421, "4.3.2", "The server is stopping; try again in a moment", "server stops");
-            break;
-        }
-        enum smtp_request request = step(s, now_ms, input, out);
-        if (request != SMTP_INPUT) {
-            s->waiting = request == SMTP_START_TLS ? SMTP_START_TLS : s->waiting;
-            return request;
-        }
+    if (request == SMTP_START_TLS) {
+        input->len = 0; /* RFC 3207, section 4.2: nothing that came in clear counts behind the handshake */
+        s->waiting = SMTP_START_TLS;
     }
-    return s->state == STATE_CLOSED ? SMTP_CLOSE : SMTP_INPUT;
+    if (must_stop(s)) {
+        stop(s, out);
+    }
+    return s->state == STATE_CLOSED ? SMTP_CLOSE : request;
 }
 
 /* Time. */
@@ -230,19 +278,27 @@ static uint64_t earlier(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+static bool in_data(const struct smtp_server *s)
+{
+    return s->state == STATE_DATA || s->state == STATE_CHUNK;
+}
+
 uint64_t smtp_server_deadline(const struct smtp_server *s)
 {
     const struct smtp_server_settings *set = s->settings;
-    bool data = s->state == STATE_DATA || s->state == STATE_CHUNK;
+    if (s->waiting != SMTP_INPUT && s->waiting != SMTP_START_TLS) {
+        return UINT64_MAX;
+    }
     uint64_t deadline = s->opened_ms + set->session_timeout_ms;
-    deadline = earlier(deadline, s->activity_ms + (data ? set->data_timeout_ms : set->command_timeout_ms));
+    deadline =
+        earlier(deadline, s->activity_ms + (in_data(s) ? set->data_timeout_ms : set->command_timeout_ms));
     if (s->transaction != NULL) {
         deadline = earlier(deadline, s->transaction->started_ms + set->transaction_timeout_ms);
-        if (data && set->min_rate > 0) {
-            /* A minute's grace, then so many octets a second on average. */
-            uint64_t paid_ms = s->transaction->reader.octets * 1000 / set->min_rate;
-            deadline = earlier(deadline, s->transaction->data_started_ms + 60000 + paid_ms);
-        }
+    }
+    if (in_data(s) && set->min_rate > 0) {
+        /* A minute's grace, then so many octets a second on average. */
+        uint64_t paid_ms = s->data_octets * 1000 / set->min_rate;
+        deadline = earlier(deadline, s->data_started_ms + 60000 + paid_ms);
     }
     return deadline;
 }
@@ -252,11 +308,16 @@ void smtp_server_expire(struct smtp_server *s, uint64_t now_ms, struct buf *out)
     if (s->waiting == SMTP_COMMIT || s->state == STATE_CLOSED) {
         return; /* the client has done its part: the answer is ours to give */
     }
-    bool data = s->state == STATE_DATA || s->state == STATE_CHUNK;
+    const struct smtp_transaction *t = s->transaction;
     if (now_ms >= s->opened_ms + s->settings->session_timeout_ms) {
-        server_close(s, out, 421, "4.4.2", "The session has lasted too long; connect again", "session too long");
-    } else if (data) {
-        server_close(s, out, 421, "4.4.2", "The message data came too slowly or not at all; try again", "data too slow");
+        server_close(s, out, 421, "4.4.2", "The session has lasted too long; connect again",
+                     "session too long");
+    } else if (t != NULL && now_ms >= t->started_ms + s->settings->transaction_timeout_ms) {
+        server_close(s, out, 421, "4.4.2", "The transaction has lasted too long; connect again",
+                     "transaction too long");
+    } else if (in_data(s)) {
+        server_close(s, out, 421, "4.4.2", "The message data came too slowly or not at all; try again",
+                     "data too slow");
     } else {
         server_close(s, out, 421, "4.4.2", "No command came in time; connect again", "idle");
     }
@@ -270,8 +331,8 @@ bool smtp_server_in_transaction(const struct smtp_server *s)
 bool smtp_server_shutdown(struct smtp_server *s, struct buf *out)
 {
     s->shutting_down = true;
-    if (!smtp_server_in_transaction(s) && s->state != STATE_CLOSED) {
-        server_close(s, out, 421, "4.3.2", "The server is stopping; try again in a moment", "server stops");
+    if (must_stop(s)) {
+        stop(s, out);
     }
     return s->state == STATE_CLOSED;
 }

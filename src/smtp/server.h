@@ -11,6 +11,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "config/doors.h"
 #include "smtp/data.h"
 
 enum smtp_server_kind { SMTP_KIND_MX, SMTP_KIND_SUBMISSION, SMTP_KIND_LMTP };
@@ -18,11 +19,12 @@ enum smtp_server_kind { SMTP_KIND_MX, SMTP_KIND_SUBMISSION, SMTP_KIND_LMTP };
 /* What a listener's sessions have in common; must outlive them. */
 struct smtp_server_settings {
     enum smtp_server_kind kind;
-    bool tls_offered;     /* STARTTLS can be had */
+    bool tls_offered; /* STARTTLS can be had */
     bool implicit_tls;
-    bool repair_newlines; /* submission only */
-    bool foreign_senders; /* a login may use any sender address */
-    bool catch_all;       /* every address is local (`veredus dev`); submission without a login is taken too */
+    bool repair_newlines;   /* submission only */
+    bool foreign_senders;   /* a login may use any sender address */
+    bool refuse_over_quota; /* a full mailbox gets 552, not 452 */
+    bool catch_all; /* every address is local (`veredus dev`); submission without a login is taken too */
     struct str hostname;
     uint64_t message_size;
     unsigned recipients;
@@ -34,9 +36,8 @@ struct smtp_server_settings {
     uint64_t transaction_timeout_ms;
     uint64_t session_timeout_ms;
     uint64_t min_rate; /* octets a second */
-    unsigned submission_port;  /* STARTTLS; 0: there is none. For the texts that show the right door. */
-    unsigned submissions_port; /* implicit TLS */
     unsigned mx_port;
+    struct doors doors; /* of other protocols, for those who speak them here */
 };
 
 /* Octets of message data held by all sessions of a process. */
@@ -50,9 +51,9 @@ enum smtp_request {
     SMTP_CHECK_RECIPIENT, /* server->question is the address: smtp_server_recipient() */
     SMTP_CHECK_SENDER,    /* may the login use server->question? smtp_server_sender() */
     SMTP_VERIFY_PASSWORD, /* server->sasl holds them: smtp_server_verified() */
-    SMTP_START_TLS,       /* send `out`, throw away input that has come, shake hands: smtp_server_tls_started() */
-    SMTP_COMMIT,          /* server->transaction is complete: smtp_server_committed() */
-    SMTP_CLOSE            /* send `out` and close; server->close_reason says why */
+    SMTP_START_TLS, /* send `out`, throw away input that has come, shake hands: smtp_server_tls_started() */
+    SMTP_COMMIT,    /* server->transaction is complete: smtp_server_committed() */
+    SMTP_CLOSE      /* send `out` and close; server->close_reason says why */
 };
 
 enum smtp_recipient_answer {
@@ -67,18 +68,31 @@ enum smtp_recipient_answer {
 };
 
 enum smtp_sender_answer { SMTP_SENDER_ALLOWED, SMTP_SENDER_FORBIDDEN, SMTP_SENDER_FAILED };
-enum smtp_auth_answer { SMTP_AUTH_GOOD, SMTP_AUTH_BAD, SMTP_AUTH_TEMPORARY, SMTP_AUTH_THROTTLED, SMTP_AUTH_DISABLED };
+enum smtp_auth_answer {
+    SMTP_AUTH_GOOD,
+    SMTP_AUTH_BAD,
+    SMTP_AUTH_TEMPORARY,
+    SMTP_AUTH_THROTTLED,
+    SMTP_AUTH_DISABLED
+};
 enum smtp_commit_answer { SMTP_COMMITTED, SMTP_COMMIT_NO_SPACE, SMTP_COMMIT_FAILED };
 
 enum smtp_body_kind { SMTP_BODY_7BIT, SMTP_BODY_8BITMIME, SMTP_BODY_BINARYMIME };
-enum smtp_notify { SMTP_NOTIFY_NEVER = 1, SMTP_NOTIFY_SUCCESS = 2, SMTP_NOTIFY_FAILURE = 4, SMTP_NOTIFY_DELAY = 8 };
+enum smtp_notify {
+    SMTP_NOTIFY_NEVER = 1,
+    SMTP_NOTIFY_SUCCESS = 2,
+    SMTP_NOTIFY_FAILURE = 4,
+    SMTP_NOTIFY_DELAY = 8
+};
 enum smtp_ret { SMTP_RET_NONE, SMTP_RET_FULL, SMTP_RET_HDRS };
 
 struct smtp_recipient {
     struct smtp_recipient *next;
-    struct str address; /* normalised; "postmaster" may stand without a domain */
+    struct str address;  /* normalised; "postmaster" may stand without a domain */
     struct str original; /* ORCPT, still xtext; empty if not given */
     uint8_t notify;      /* enum smtp_notify bits; 0 if not given */
+    bool refused;        /* at the end of the data, LMTP only: the message is not for this one */
+    uint64_t room;       /* octets until its mailbox is full; UINT64_MAX: no limit is known */
 };
 
 /* One mail transaction: exists from MAIL to its end, in memory of its own. */
@@ -98,11 +112,10 @@ struct smtp_transaction {
     struct data_reader reader;
     uint64_t chunk_left; /* octets of the BDAT chunk that are still to come */
     bool chunk_last;
-    bool chunk_refused;
     uint64_t started_ms;
-    uint64_t data_started_ms;
-    uint64_t budgeted;         /* octets counted in the budget */
-    size_t senders_checked;    /* header addresses that the login has been asked about */
+    uint64_t budgeted;              /* octets counted in the budget */
+    struct submit_senders *senders; /* of the header, once it is checked */
+    size_t senders_checked;         /* how many of them the login has been asked about */
 };
 
 /* What a journal or log wants to know of a refusal. Slices live until the next call. */
@@ -115,6 +128,8 @@ struct smtp_event {
 };
 
 struct sasl;
+struct submit_senders;
+struct server_fault;
 
 struct smtp_server {
     const struct smtp_server_settings *settings;
@@ -127,8 +142,8 @@ struct smtp_server {
     bool tls;
     bool authenticated;
     bool shutting_down;
-    bool stop_reading; /* after CLOSE */
-    uint16_t errors;
+    uint8_t skip_line; /* private: the rest of a line that was too long */
+    uint16_t errors;   /* 5xx replies */
     uint16_t auth_failures;
     uint32_t transactions;
     uint64_t opened_ms;
@@ -139,6 +154,11 @@ struct smtp_server {
     struct buf grant;
     struct sasl *sasl;
     struct smtp_transaction *transaction;
+    uint64_t data_started_ms; /* when this data phase or chunk began ... */
+    uint64_t data_octets;     /* ... and what has been received since then */
+    uint64_t skip_octets;     /* private: of a BDAT chunk that cannot be taken ... */
+    const struct server_fault
+        *skip_reply; /* ... and what is said when they have come (RFC 3030, section 2) */
     struct str question;
     const char *close_reason;
 };
@@ -151,18 +171,25 @@ void smtp_server_free(struct smtp_server *server);
 enum smtp_request smtp_server_start(struct smtp_server *server, struct str early, struct buf *out);
 /* Appends 421 with this text instead of a greeting or reply; the session is over. */
 void smtp_server_refuse(struct smtp_server *server, const char *enhanced, const char *text, struct buf *out);
-enum smtp_request smtp_server_run(struct smtp_server *server, uint64_t now_ms, struct str *input, struct buf *out);
+enum smtp_request smtp_server_run(struct smtp_server *server, uint64_t now_ms, struct str *input,
+                                  struct buf *out);
 
 void smtp_server_recipient(struct smtp_server *server, enum smtp_recipient_answer answer, struct buf *out);
+/* SMTP_RECIPIENT_LOCAL whose mailbox takes so many octets more; a larger message is refused at the end of its data. */
+void smtp_server_recipient_room(struct smtp_server *server, uint64_t room, struct buf *out);
 void smtp_server_sender(struct smtp_server *server, enum smtp_sender_answer answer, struct buf *out);
-void smtp_server_verified(struct smtp_server *server, enum smtp_auth_answer answer, struct str login, struct str grant,
-                          struct buf *out);
+void smtp_server_verified(struct smtp_server *server, enum smtp_auth_answer answer, struct str login,
+                          struct str grant, struct buf *out);
 /* After the handshake; the session begins anew (RFC 3207, section 4.2). */
 void smtp_server_tls_started(struct smtp_server *server, uint64_t now_ms);
 /* `id` is the text of our message id. */
-void smtp_server_committed(struct smtp_server *server, enum smtp_commit_answer answer, struct str id, struct buf *out);
+void smtp_server_committed(struct smtp_server *server, enum smtp_commit_answer answer, struct str id,
+                           struct buf *out);
 
-/* When smtp_server_expire() must be called if nothing happens before. */
+/*
+ * When smtp_server_expire() must be called if nothing happens before; UINT64_MAX while an answer is awaited, because the
+ * client is not to blame then.
+ */
 uint64_t smtp_server_deadline(const struct smtp_server *server);
 /* The deadline has passed: appends 421 4.4.2; the session is over. */
 void smtp_server_expire(struct smtp_server *server, uint64_t now_ms, struct buf *out);
