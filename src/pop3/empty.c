@@ -1,2 +1,0 @@
-/* Keeps the library of this layer from being empty until its first module stands. */
-typedef int pop3_layer_is_empty;
