@@ -1,0 +1,595 @@
+/*
+ * LIST with its extensions (RFC 9051, section 6.3.9; RFC 5258, 5819, 6154), LSUB (RFC 3501) and STATUS. All of them ask for the
+ * account's mailboxes and choose from them here.
+ */
+#include "imap/metadata_private.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+enum { PATTERNS_MAX = 32 };
+
+enum list_select { SELECT_SUBSCRIBED = 1, SELECT_REMOTE = 2, SELECT_RECURSIVE = 4, SELECT_SPECIAL = 8 };
+enum list_return {
+    RETURN_SUBSCRIBED = 1,
+    RETURN_CHILDREN = 2,
+    RETURN_SPECIAL = 4,
+    RETURN_STATUS = 8,
+    RETURN_METADATA = 16
+};
+enum status_item {
+    STATUS_MESSAGES = 1,
+    STATUS_UIDNEXT = 2,
+    STATUS_UIDVALIDITY = 4,
+    STATUS_UNSEEN = 8,
+    STATUS_DELETED = 16,
+    STATUS_SIZE = 32,
+    STATUS_HIGHESTMODSEQ = 64,
+    STATUS_RECENT = 128,
+    STATUS_MAILBOXID = 256,
+    STATUS_APPENDLIMIT = 512,
+    STATUS_DELETED_STORAGE = 1024 /* RFC 9208 */
+};
+
+struct imap_list {
+    bool extended; /* RFC 5258: LIST with options, or several patterns */
+    bool lsub;
+    unsigned select;
+    unsigned give;
+    unsigned items;
+    struct str patterns[PATTERNS_MAX]; /* with the reference before them */
+    size_t pattern_count;
+    size_t at;       /* the row to be told next */
+    struct str name; /* STATUS */
+    struct metadata_wanted metadata;
+    /* Of all mailboxes: 16 bits for the length of each, then mailbox, entry and value. */
+    struct buf annotations;
+    size_t annotations_at; /* where those of the next row begin */
+    struct buf values;     /* of one mailbox, as they are told */
+};
+
+static void free_list(void *data)
+{
+    struct imap_list *list = data;
+    buf_free(&list->annotations);
+    buf_free(&list->values);
+}
+
+static const struct {
+    struct str name;
+    uint32_t use;
+} special_uses[] = {{{"\\All", 4}, IMAP_USE_ALL},       {{"\\Archive", 8}, IMAP_USE_ARCHIVE},
+                    {{"\\Drafts", 7}, IMAP_USE_DRAFTS}, {{"\\Flagged", 8}, IMAP_USE_FLAGGED},
+                    {{"\\Junk", 5}, IMAP_USE_JUNK},     {{"\\Sent", 5}, IMAP_USE_SENT},
+                    {{"\\Trash", 6}, IMAP_USE_TRASH},   {{"\\Important", 10}, IMAP_USE_IMPORTANT}};
+
+uint32_t imap_special_use_of(struct str name)
+{
+    for (size_t i = 0; i < sizeof(special_uses) / sizeof(special_uses[0]); i++) {
+        if (str_equal_nocase(name, special_uses[i].name)) {
+            return special_uses[i].use;
+        }
+    }
+    return 0;
+}
+
+static const struct {
+    struct str name;
+    unsigned item;
+} status_items[] = {{{"MESSAGES", 8}, STATUS_MESSAGES},
+                    {{"UIDNEXT", 7}, STATUS_UIDNEXT},
+                    {{"UIDVALIDITY", 11}, STATUS_UIDVALIDITY},
+                    {{"UNSEEN", 6}, STATUS_UNSEEN},
+                    {{"DELETED", 7}, STATUS_DELETED},
+                    {{"SIZE", 4}, STATUS_SIZE},
+                    {{"HIGHESTMODSEQ", 13}, STATUS_HIGHESTMODSEQ},
+                    {{"RECENT", 6}, STATUS_RECENT},
+                    {{"MAILBOXID", 9}, STATUS_MAILBOXID},
+                    {{"APPENDLIMIT", 11}, STATUS_APPENDLIMIT},
+                    {{"DELETED-STORAGE", 15}, STATUS_DELETED_STORAGE}};
+enum { STATUS_ITEMS = sizeof(status_items) / sizeof(status_items[0]) };
+
+/* "(MESSAGES UNSEEN)" */
+static bool scan_items(struct imap_scan *scan, unsigned *items)
+{
+    struct str word;
+    if (!imap_scan_char(scan, '(')) {
+        return false;
+    }
+    while (imap_scan_peek(scan) != ')') {
+        size_t i = 0;
+        if (!imap_scan_atom(scan, &word)) {
+            return false;
+        }
+        while (i < STATUS_ITEMS && !str_equal_nocase(word, status_items[i].name)) {
+            i++;
+        }
+        if (i == STATUS_ITEMS || (imap_scan_peek(scan) != ')' && !imap_scan_space(scan))) {
+            scan->why = "an item that STATUS knows";
+            return false;
+        }
+        *items |= status_items[i].item;
+    }
+    return imap_scan_char(scan, ')');
+}
+
+static void write_item(const struct imap_server *s, const struct imap_row *row, unsigned item,
+                       struct buf *out)
+{
+    switch (item) {
+    case STATUS_MESSAGES: buf_append_u64(out, row->messages); break;
+    case STATUS_UIDNEXT: buf_append_u64(out, row->uid_next); break;
+    case STATUS_UIDVALIDITY: buf_append_u64(out, row->uid_validity); break;
+    case STATUS_UNSEEN: buf_append_u64(out, row->unseen); break;
+    case STATUS_DELETED: buf_append_u64(out, row->deleted); break;
+    case STATUS_SIZE: buf_append_u64(out, row->octets); break;
+    case STATUS_HIGHESTMODSEQ: buf_append_u64(out, row->modseq); break;
+    case STATUS_DELETED_STORAGE: buf_append_u64(out, (row->deleted_octets + 1023) / 1024); break;
+    case STATUS_RECENT: buf_append_u64(out, row->recent); break;
+    case STATUS_MAILBOXID:
+        buf_append_char(out, '(');
+        imap_write_id(row->id, out);
+        buf_append_char(out, ')');
+        break;
+    default: buf_append_u64(out, s->settings->append_max); break;
+    }
+}
+
+static void write_status(const struct imap_server *s, const struct imap_row *row, unsigned items,
+                         struct buf *out)
+{
+    bool first = true;
+    buf_append_lit(out, "* STATUS ");
+    imap_name_write(s, row->name, out);
+    buf_append_lit(out, " (");
+    for (size_t i = 0; i < STATUS_ITEMS; i++) {
+        if ((items & status_items[i].item) != 0) {
+            if (!first) {
+                buf_append_char(out, ' ');
+            }
+            first = false;
+            buf_append_str(out, status_items[i].name);
+            buf_append_char(out, ' ');
+            write_item(s, row, status_items[i].item, out);
+        }
+    }
+    buf_append_lit(out, ")\r\n");
+}
+
+/* Rows. */
+
+static int compare_rows(const void *a, const void *b)
+{
+    const struct imap_kept_row *left = a;
+    const struct imap_kept_row *right = b;
+    return str_compare(left->row.name, right->row.name);
+}
+
+static void sort_rows(struct imap_server *s)
+{
+    if (s->row_count > 1) {
+        qsort(s->rows, s->row_count, sizeof(*s->rows), compare_rows);
+    }
+}
+
+static bool is_below(struct str name, struct str parent)
+{
+    return name.len > parent.len && name.data[parent.len] == '/' && str_starts(name, parent);
+}
+
+/* The index of the first row that does not sort before `name`. */
+static size_t find_row(const struct imap_server *s, struct str name)
+{
+    size_t low = 0;
+    size_t high = s->row_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (str_compare(s->rows[middle].row.name, name) < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+/* Names below sort behind "name/": between may be others ("name-x"). */
+static size_t first_below(const struct imap_server *s, struct str name)
+{
+    size_t low = 0;
+    size_t high = s->row_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        struct str other = s->rows[middle].row.name;
+        int order = str_compare(str_sub(other, 0, name.len), name);
+        if (order < 0 ||
+            (order == 0 && (other.len <= name.len || (unsigned char)other.data[name.len] < '/'))) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+static bool has_children(const struct imap_server *s, struct str name)
+{
+    for (size_t i = first_below(s, name); i < s->row_count && is_below(s->rows[i].row.name, name); i++) {
+        if (s->rows[i].row.exists) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool has_subscribed_child(const struct imap_server *s, const struct imap_list *list, struct str name)
+{
+    for (size_t i = first_below(s, name); i < s->row_count && is_below(s->rows[i].row.name, name); i++) {
+        bool matches = false;
+        for (size_t p = 0; p < list->pattern_count; p++) {
+            matches = matches || imap_name_matches(s->rows[i].row.name, list->patterns[p]);
+        }
+        if (s->rows[i].row.subscribed && !matches) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* LIST. */
+
+static void write_attribute(struct str name, bool *first, struct buf *out)
+{
+    if (!*first) {
+        buf_append_char(out, ' ');
+    }
+    *first = false;
+    buf_append_str(out, name);
+}
+
+static void write_attributes(const struct imap_server *s, const struct imap_list *list,
+                             const struct imap_row *row, struct buf *out)
+{
+    bool first = true;
+    buf_append_char(out, '(');
+    if (!row->exists) {
+        write_attribute(list->lsub ? STR("\\Noselect") : STR("\\NonExistent"), &first, out);
+    }
+    if ((list->give & RETURN_CHILDREN) != 0) {
+        write_attribute(has_children(s, row->name) ? STR("\\HasChildren") : STR("\\HasNoChildren"), &first,
+                        out);
+    }
+    if (row->subscribed && (list->give & RETURN_SUBSCRIBED) != 0) {
+        write_attribute(STR("\\Subscribed"), &first, out);
+    }
+    for (size_t i = 0;
+         (list->give & RETURN_SPECIAL) != 0 && i < sizeof(special_uses) / sizeof(special_uses[0]); i++) {
+        if ((row->special_use & special_uses[i].use) != 0) {
+            write_attribute(special_uses[i].name, &first, out);
+        }
+    }
+    buf_append_char(out, ')');
+}
+
+/* RFC 9590: the metadata of a mailbox that is listed. */
+static void write_metadata(const struct imap_server *s, struct imap_list *list, const struct imap_row *row,
+                           struct buf *out)
+{
+    const struct buf *all = &list->annotations;
+    size_t at = list->annotations_at; /* both come in the order of names */
+    while (at + 6 <= all->len) {
+        struct str mailbox = str_make(all->data + at + 6, read_le16(all->data + at));
+        struct str entry = str_make(mailbox.data + mailbox.len, read_le16(all->data + at + 2));
+        struct str value = str_make(entry.data + entry.len, read_le16(all->data + at + 4));
+        int order = str_compare(mailbox, row->name);
+        if (order > 0) {
+            break;
+        }
+        if (order == 0) {
+            metadata_take(s, &list->metadata, entry, value, &list->values);
+        }
+        at += 6 + mailbox.len + entry.len + value.len;
+    }
+    list->annotations_at = at;
+    metadata_write(s, &list->metadata, row->name, &list->values, out);
+}
+
+static void write_list(const struct imap_server *s, struct imap_list *list, const struct imap_row *row,
+                       bool childinfo, struct buf *out)
+{
+    buf_append_str(out, list->lsub ? STR("* LSUB ") : STR("* LIST "));
+    write_attributes(s, list, row, out);
+    buf_append_lit(out, " \"/\" ");
+    imap_name_write(s, row->name, out);
+    if (childinfo) {
+        buf_append_lit(out, " (\"CHILDINFO\" (\"SUBSCRIBED\"))");
+    }
+    buf_append_lit(out, "\r\n");
+    if (row->exists && (list->give & RETURN_STATUS) != 0) {
+        write_status(s, row, list->items, out);
+    }
+    if (row->exists && (list->give & RETURN_METADATA) != 0) {
+        write_metadata(s, list, row, out);
+    }
+}
+
+static void tell_row(const struct imap_server *s, struct imap_list *list, const struct imap_row *row,
+                     struct buf *out)
+{
+    bool matches = false;
+    for (size_t p = 0; p < list->pattern_count && !matches; p++) {
+        matches = imap_name_matches(row->name, list->patterns[p]);
+    }
+    if (!matches) {
+        return;
+    }
+    bool selected = row->exists;
+    bool childinfo = false;
+    if ((list->select & SELECT_SUBSCRIBED) != 0) {
+        selected = row->subscribed;
+        childinfo = (list->select & SELECT_RECURSIVE) != 0 && has_subscribed_child(s, list, row->name);
+    }
+    if ((list->select & SELECT_SPECIAL) != 0) {
+        selected = selected && row->exists && row->special_use != 0;
+    }
+    if (selected || childinfo) {
+        write_list(s, list, row, childinfo, out);
+    }
+}
+
+/* LSUB "%" (RFC 3501): a name that is not subscribed, but whose children are, is told as \Noselect. */
+static void tell_lsub_parents(const struct imap_server *s, struct imap_list *list, size_t at, struct buf *out)
+{
+    struct str name = s->rows[at].row.name;
+    for (size_t i = 0; i < name.len; i++) {
+        struct str parent = str_sub(name, 0, i);
+        if (name.data[i] != '/' ||
+            (at > 0 && is_below(s->rows[at - 1].row.name, parent) && s->rows[at - 1].row.subscribed)) {
+            continue;
+        }
+        size_t found = find_row(s, parent);
+        bool known = found < s->row_count && str_equal(s->rows[found].row.name, parent) &&
+                     s->rows[found].row.subscribed;
+        struct imap_row row = {.name = parent};
+        if (!known && imap_name_matches(parent, list->patterns[0]) &&
+            !imap_name_matches(name, list->patterns[0])) {
+            write_list(s, list, &row, false, out);
+        }
+    }
+}
+
+static enum imap_request tell_rows(struct imap_server *s, struct buf *out)
+{
+    struct imap_list *list = s->data;
+    while (list->at < s->row_count) {
+        const struct imap_row *row = &s->rows[list->at].row;
+        if (list->lsub && row->subscribed) {
+            tell_lsub_parents(s, list, list->at, out);
+        }
+        tell_row(s, list, row, out);
+        list->at++;
+        if (out->len > IMAP_CHUNK) {
+            s->proceed = tell_rows;
+            return IMAP_DRAIN;
+        }
+    }
+    return imap_ok(s, out, "", "Listed");
+}
+
+static bool annotation_came(struct imap_server *s, struct str mailbox, struct str entry, struct str value)
+{
+    struct buf *all = &((struct imap_list *)s->data)->annotations;
+    return value.len <= UINT16_MAX && buf_append_le16(all, (uint16_t)mailbox.len) &&
+           buf_append_le16(all, (uint16_t)entry.len) && buf_append_le16(all, (uint16_t)value.len) &&
+           buf_append_str(all, mailbox) && buf_append_str(all, entry) && buf_append_str(all, value);
+}
+
+static enum imap_request annotations_came(struct imap_server *s, struct buf *out)
+{
+    return s->answer == IMAP_DONE ? tell_rows(s, out) : imap_no_answer(s, out, s->answer, false);
+}
+
+static enum imap_request listed(struct imap_server *s, struct buf *out)
+{
+    if (s->answer != IMAP_DONE) {
+        return imap_no_answer(s, out, s->answer, false);
+    }
+    sort_rows(s);
+    if ((((const struct imap_list *)s->data)->give & RETURN_METADATA) == 0) {
+        return tell_rows(s, out);
+    }
+    s->annotation = annotation_came;
+    s->ask.name = STR_EMPTY;
+    s->ask.all = true;
+    return imap_ask(s, IMAP_METADATA, annotations_came);
+}
+
+/* Parsing. */
+
+static bool scan_selection(struct imap_scan *scan, struct imap_list *list)
+{
+    struct str word;
+    if (!imap_scan_char(scan, '(')) {
+        return false;
+    }
+    while (imap_scan_peek(scan) != ')') {
+        if (!imap_scan_atom(scan, &word)) {
+            return false;
+        }
+        unsigned option = str_equal_nocase(word, STR("SUBSCRIBED"))       ? SELECT_SUBSCRIBED
+                          : str_equal_nocase(word, STR("REMOTE"))         ? SELECT_REMOTE
+                          : str_equal_nocase(word, STR("RECURSIVEMATCH")) ? SELECT_RECURSIVE
+                          : str_equal_nocase(word, STR("SPECIAL-USE"))    ? SELECT_SPECIAL
+                                                                          : 0;
+        if (option == 0 || (imap_scan_peek(scan) != ')' && !imap_scan_space(scan))) {
+            scan->why = "SUBSCRIBED, REMOTE, RECURSIVEMATCH or SPECIAL-USE";
+            return false;
+        }
+        list->select |= option;
+    }
+    /* RFC 5258, section 3.1: by itself it means nothing. */
+    if ((list->select & SELECT_RECURSIVE) != 0 && (list->select & SELECT_SUBSCRIBED) == 0) {
+        scan->why = "SUBSCRIBED with RECURSIVEMATCH";
+        return false;
+    }
+    return imap_scan_char(scan, ')') && imap_scan_space(scan);
+}
+
+static bool scan_return(struct imap_server *s, struct imap_scan *scan, struct imap_list *list)
+{
+    struct str word;
+    if (!imap_scan_word(scan, STR("RETURN")) || !imap_scan_space(scan) || !imap_scan_char(scan, '(')) {
+        return false;
+    }
+    while (imap_scan_peek(scan) != ')') {
+        if (!imap_scan_atom(scan, &word)) {
+            return false;
+        }
+        unsigned option = str_equal_nocase(word, STR("SUBSCRIBED"))    ? RETURN_SUBSCRIBED
+                          : str_equal_nocase(word, STR("CHILDREN"))    ? RETURN_CHILDREN
+                          : str_equal_nocase(word, STR("SPECIAL-USE")) ? RETURN_SPECIAL
+                          : str_equal_nocase(word, STR("STATUS"))      ? RETURN_STATUS
+                          : str_equal_nocase(word, STR("METADATA"))    ? RETURN_METADATA
+                                                                       : 0;
+        bool fine = option != RETURN_STATUS || (imap_scan_space(scan) && scan_items(scan, &list->items));
+        fine = fine && (option != RETURN_METADATA ||
+                        (imap_scan_space(scan) && metadata_scan_entries(s, scan, &list->metadata)));
+        if (option == 0 || !fine || (imap_scan_peek(scan) != ')' && !imap_scan_space(scan))) {
+            scan->why = option == 0 ? "SUBSCRIBED, CHILDREN, SPECIAL-USE, STATUS or METADATA" : scan->why;
+            return false;
+        }
+        list->give |= option;
+    }
+    return imap_scan_char(scan, ')');
+}
+
+/* The reference and a pattern: a plain concatenation, as the hierarchy is one tree. */
+static bool add_pattern(struct imap_server *s, struct imap_list *list, struct str reference,
+                        struct str pattern)
+{
+    struct buf whole = buf_make(4 * (size_t)IMAP_NAME_MAX);
+    bool fine =
+        list->pattern_count < PATTERNS_MAX && buf_append_str(&whole, reference) &&
+        buf_append_str(&whole, pattern) &&
+        (whole.len == 0 || imap_name_decode(s, buf_str(&whole), &list->patterns[list->pattern_count]));
+    if (fine && whole.len == 0) {
+        list->patterns[list->pattern_count] = STR_EMPTY;
+    }
+    list->pattern_count += fine;
+    buf_free(&whole);
+    return fine;
+}
+
+static bool scan_patterns(struct imap_server *s, struct imap_scan *scan, struct imap_list *list,
+                          struct str reference, bool *root)
+{
+    struct str pattern;
+    bool several = imap_scan_peek(scan) == '(' && imap_scan_char(scan, '(');
+    list->extended = list->extended || several;
+    do {
+        if (!imap_scan_pattern(scan, &pattern)) {
+            return false;
+        }
+        *root = pattern.len == 0 && !list->extended;
+        if (!add_pattern(s, list, reference, pattern)) {
+            scan->why = "a pattern of valid names";
+            return false;
+        }
+    } while (several && imap_scan_peek(scan) == ' ' && imap_scan_space(scan));
+    return !several || imap_scan_char(scan, ')');
+}
+
+/* LIST "" "": the hierarchy's delimiter (RFC 9051, section 6.3.9). */
+static enum imap_request list_root(struct imap_server *s, struct buf *out)
+{
+    const struct imap_list *list = s->data;
+    buf_append_str(out, list->lsub ? STR("* LSUB ") : STR("* LIST "));
+    buf_append_lit(out, "(\\Noselect) \"/\" \"\"\r\n");
+    return imap_ok(s, out, "", "Listed");
+}
+
+static enum imap_request run_list(struct imap_server *s, struct imap_scan *scan, bool lsub, struct buf *out)
+{
+    struct str reference;
+    bool root = false;
+    struct imap_list *list = imap_command_data(s, sizeof(*list), free_list);
+    if (list == NULL) {
+        return imap_no_answer(s, out, IMAP_UNAVAILABLE, false);
+    }
+    list->annotations = buf_make(64 << 20);
+    list->values = buf_make(16 << 20);
+    list->metadata.max_size = UINT64_MAX;
+    list->lsub = lsub;
+    bool fine = imap_scan_space(scan);
+    if (fine && !lsub && imap_scan_peek(scan) == '(') {
+        list->extended = true;
+        fine = scan_selection(scan, list);
+    }
+    fine = fine && imap_scan_astring(scan, &reference) && imap_scan_space(scan) &&
+           scan_patterns(s, scan, list, reference, &root);
+    if (fine && !lsub && !imap_scan_end(scan)) {
+        list->extended = true;
+        fine = imap_scan_space(scan) && scan_return(s, scan, list);
+    }
+    if (!fine || !imap_scan_end(scan)) {
+        return imap_bad(s, out, scan, "LIST takes a reference and a pattern");
+    }
+    if (lsub) {
+        list->select = SELECT_SUBSCRIBED;
+    } else if (!list->extended || imap_is_enabled(s, IMAP_ENABLED_REV2)) {
+        list->give |= RETURN_CHILDREN | RETURN_SPECIAL;
+    }
+    if ((list->select & SELECT_SUBSCRIBED) != 0 && !lsub) {
+        list->give |= RETURN_SUBSCRIBED;
+    }
+    if ((list->select & SELECT_SPECIAL) != 0) {
+        list->give |= RETURN_SPECIAL;
+    }
+    s->ask.deleted_octets = (list->items & STATUS_DELETED_STORAGE) != 0;
+    return root ? list_root(s, out) : imap_ask(s, IMAP_LIST, listed);
+}
+
+enum imap_request imap_command_list(struct imap_server *s, struct imap_scan *scan, struct buf *out)
+{
+    return run_list(s, scan, false, out);
+}
+
+enum imap_request imap_command_lsub(struct imap_server *s, struct imap_scan *scan, struct buf *out)
+{
+    return run_list(s, scan, true, out);
+}
+
+/* STATUS. */
+
+static enum imap_request status_listed(struct imap_server *s, struct buf *out)
+{
+    const struct imap_list *list = s->data;
+    if (s->answer != IMAP_DONE) {
+        return imap_no_answer(s, out, s->answer, false);
+    }
+    for (size_t i = 0; i < s->row_count; i++) {
+        if (s->rows[i].row.exists && str_equal(s->rows[i].row.name, list->name)) {
+            write_status(s, &s->rows[i].row, list->items, out);
+            return imap_ok(s, out, "", "That is its status");
+        }
+    }
+    return imap_no_answer(s, out, IMAP_NONEXISTENT, false);
+}
+
+enum imap_request imap_command_status(struct imap_server *s, struct imap_scan *scan, struct buf *out)
+{
+    struct imap_list *list = imap_command_data(s, sizeof(*list), NULL);
+    if (list == NULL) {
+        return imap_no_answer(s, out, IMAP_UNAVAILABLE, false);
+    }
+    if (!imap_scan_space(scan) || !imap_scan_name(s, scan, &list->name) || !imap_scan_space(scan) ||
+        !scan_items(scan, &list->items) || !imap_scan_end(scan)) {
+        return imap_bad(s, out, scan, "STATUS takes a mailbox and items in brackets");
+    }
+    if ((list->items & STATUS_HIGHESTMODSEQ) != 0) {
+        imap_enable_condstore(s);
+    }
+    s->ask.deleted_octets = (list->items & STATUS_DELETED_STORAGE) != 0;
+    return imap_ask(s, IMAP_LIST, status_listed);
+}

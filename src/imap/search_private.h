@@ -1,0 +1,176 @@
+/*
+ * A search as a program (RFC 9051, section 6.4.4): keys in postfix order, evaluated on a stack of three values, so that what is not
+ * known of a message yet is asked for only where it decides. Nobody but the files of SEARCH, SORT and THREAD includes this.
+ */
+#ifndef VEREDUS_IMAP_SEARCH_PRIVATE_H
+#define VEREDUS_IMAP_SEARCH_PRIVATE_H
+
+#include "imap/server_private.h"
+
+enum {
+    SEARCH_CONTEXTS_MAX = 10,
+    SEARCH_NODES_MAX = 2000,
+    SEARCH_DEPTH_MAX = 100,
+    SEARCH_TEXT_MAX = 4096,
+    SEARCH_HEADER_MAX = 65536
+};
+
+enum search_op {
+    /* What takes others. */
+    SEARCH_AND, /* number of them */
+    SEARCH_OR,  /* two */
+    SEARCH_NOT,
+    /* What the view knows. */
+    SEARCH_ALL,
+    SEARCH_NOTHING,
+    SEARCH_FLAGS, /* has all of these */
+    SEARCH_UIDS,  /* is in this set */
+    SEARCH_RECENT,
+    SEARCH_MODSEQ, /* at least this */
+    /* What the index knows of each message. */
+    SEARCH_LARGER,
+    SEARCH_SMALLER,
+    SEARCH_BEFORE, /* internal date, days since 1970 */
+    SEARCH_ON,
+    SEARCH_SINCE,
+    SEARCH_OLDER, /* internal date, milliseconds of the wall clock */
+    SEARCH_YOUNGER,
+    SEARCH_SAVED_BEFORE, /* days */
+    SEARCH_SAVED_ON,
+    SEARCH_SAVED_SINCE,
+    SEARCH_EMAIL_ID,
+    SEARCH_THREAD_ID,
+    /* What its header says. */
+    SEARCH_HEADER, /* field, text */
+    SEARCH_SENT_BEFORE,
+    SEARCH_SENT_ON,
+    SEARCH_SENT_SINCE,
+    /* All of it. */
+    SEARCH_BODY,
+    SEARCH_TEXT
+};
+
+struct search_node {
+    enum search_op op;
+    uint64_t number;
+    struct str field;
+    struct str text;     /* folded (message/fold.h) */
+    struct imap_set set; /* UIDs */
+};
+
+struct search_program {
+    struct search_node *nodes; /* in the command's arena */
+    size_t count;
+    size_t room;
+    bool uses_modseq;
+    bool uid_required; /* it has message numbers, and UIDONLY is enabled */
+};
+
+enum search_value { SEARCH_FALSE, SEARCH_TRUE, SEARCH_UNKNOWN };
+
+/* What is known of a message. */
+struct search_subject {
+    const struct imap_entry *entry;
+    const struct imap_message *message; /* NULL: not known */
+    bool has_header;
+    bool has_body;
+    struct str text; /* the header, or all of it */
+};
+
+/*
+ * search_parse.c: reads keys to the end of the command. False: scan->why says what was expected, or *bad_charset. The sets of its
+ * nodes are freed by search_program_free.
+ */
+bool search_parse(struct imap_server *s, struct imap_scan *scan, uint64_t wall_ms,
+                  struct search_program *program);
+void search_program_free(struct search_program *program);
+/* What its leaves need (enum imap_want); `header_only`: no more than the header of the octets, if those come. */
+unsigned search_want(const struct search_program *program, bool *header_only);
+/* The fields in a summary, as they stand in a header. */
+bool search_summary_fields(const struct imap_message *message, struct str *header);
+
+/* search_match.c: the value for one message. */
+enum search_value search_evaluate(const struct search_program *program, const struct search_subject *subject);
+
+/* search.c: what SEARCH, SORT and THREAD have in common. */
+
+enum search_return {
+    SEARCH_RETURN_MIN = 1,
+    SEARCH_RETURN_MAX = 2,
+    SEARCH_RETURN_ALL = 4,
+    SEARCH_RETURN_COUNT = 8,
+    SEARCH_RETURN_SAVE = 16,
+    SEARCH_RETURN_PARTIAL = 32,
+    SEARCH_RETURN_UPDATE = 64, /* RFC 5267 */
+    SEARCH_RETURN_CONTEXT = 128
+};
+
+struct search_command {
+    struct search_program program;
+    bool extended;     /* RETURN (...): answered with ESEARCH */
+    bool correlate;    /* with the mailbox and its UIDVALIDITY; nothing where there are no hits (RFC 7377) */
+    bool own_progress; /* the command counts something else than messages */
+    struct str keys;   /* the search keys, as written */
+    unsigned give;     /* enum search_return */
+    uint32_t partial_first;
+    uint32_t partial_last;
+    bool from_end; /* PARTIAL with negative numbers */
+    struct imap_set unknown;
+    uint32_t *hits; /* UIDs, rising */
+    size_t hit_count;
+    size_t hit_room;
+    bool no_memory;
+    struct buf text; /* of the message under way */
+    struct imap_message message;
+    const struct imap_entry *entry;
+    bool (*take)(struct imap_server *s, struct str header); /* the message under way, with its header */
+    enum imap_request (*found)(struct imap_server *s, struct buf *out); /* goes on with the hits */
+    void *more;                                                         /* SORT's and THREAD's own */
+    void (*free_more)(void *more);
+};
+
+/* The command's data, freed with it. NULL without memory. */
+struct search_command *search_begin(struct imap_server *s);
+/* " RETURN (...)" if it comes next. False: scan->why. */
+bool search_scan_return(struct imap_scan *scan, struct search_command *search);
+/* The charset of a search is one that is understood. */
+bool search_is_charset(struct str name);
+/* The keys are not understood. */
+enum imap_request search_bad(struct imap_server *s, struct buf *out, const struct imap_scan *scan,
+                             const char *words);
+/* Runs the program over the view; `found` goes on. */
+enum imap_request search_run(struct imap_server *s, struct buf *out,
+                             enum imap_request (*found)(struct imap_server *s, struct buf *out));
+/* Writes "* ESEARCH (TAG ...)" for these hits, in this order (UIDs), and saves them if that was asked for. */
+enum imap_request search_reply_extended(struct imap_server *s, struct buf *out, const uint32_t *uids,
+                                        size_t count);
+/* The same without the end of the command. */
+void search_write_extended(struct imap_server *s, struct buf *out, const uint32_t *uids, size_t count);
+/* " RETURN (...)", " CHARSET name" and the keys, to the end. False: the command has been answered, *request. */
+bool search_scan_keys(struct imap_server *s, struct imap_scan *scan, struct buf *out, const char *words,
+                      enum imap_request *request);
+/* UID or sequence number, as the command counts. */
+uint32_t search_number(const struct imap_server *s, uint32_t uid);
+
+/* context.c */
+
+/* From now on changes of this result, UIDs in their order, are told; NULL, or too many: "* NO [NOUPDATE ...]" is. */
+void imap_context_add(struct imap_server *s, struct str keys, const uint32_t *uids, size_t count,
+                      struct buf *out);
+/* Whether a search of this tag is kept up to date. */
+bool imap_context_exists(struct imap_server *s, struct str tag);
+
+/* sort.c: what SORT and THREAD have in common. */
+
+/* " charset keys" to the end, then the search; `words` say what the command takes. */
+enum imap_request search_keys_of(struct imap_server *s, struct imap_scan *scan, struct buf *out,
+                                 const char *words,
+                                 enum imap_request (*then)(struct imap_server *s, struct buf *out));
+/* Asks for the hits, with their headers if `header`; `take` is called for each, then `then`. */
+enum imap_request search_ask_hits(struct imap_server *s, bool header,
+                                  bool (*take)(struct imap_server *s, struct str header),
+                                  enum imap_request (*then)(struct imap_server *s, struct buf *out));
+/* The sent date of RFC 5256, section 2.2; the internal one where there is none. */
+uint64_t search_sent_ms(struct str header, uint64_t internal_ms);
+
+#endif
