@@ -7,7 +7,14 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { READS_A_PASS = 4 };
+enum {
+    WIPED_MAX = 16384,
+    READS_A_PASS = 4,
+    UNREAD_MAX = 65536,
+    PACKED_READ = 16384,
+    WIRE_PIECE = 65536,
+    CLEAR_MAX = 4096
+};
 
 /* One area for all connections of the process: input is consumed or copied to `pending` before the next read. */
 static char read_area[CONNECTION_READ_SIZE];
@@ -22,13 +29,18 @@ static void watch_for(struct connection *c, unsigned what)
     }
 }
 
-/* What is waited for follows from the state: nobody reads while paused, output waits for room. */
+/*
+ * What is waited for follows from the state: nobody reads while the client leaves much unread. A pause alone changes nothing:
+ * it is mostly over before input comes, and where input does come first, handle_ready stops watching for it.
+ */
 static void update_watch(struct connection *c)
 {
     if (c->dead || c->handshaking) {
         return;
     }
-    unsigned what = c->paused || c->closing ? 0U : (unsigned)LOOP_READ;
+    bool full = c->out.len - c->sent > UNREAD_MAX;
+    unsigned what = c->closing || full ? 0U : (unsigned)LOOP_READ;
+    what = c->paused ? c->watched & what : what;
     if (c->sent < c->out.len) {
         what |= LOOP_WRITE;
     }
@@ -52,6 +64,10 @@ static void release(struct connection *c, const char *reason)
     c->fd = -1;
     buf_wipe(&c->out);
     buf_wipe(&c->pending);
+    buf_wipe(&c->packed);
+    buf_wipe(&c->wire);
+    deflate_free(c->deflate);
+    c->deflate = NULL;
     c->events->closed(c, reason);
 }
 
@@ -73,11 +89,9 @@ bool connection_open(struct connection *c, struct loop *loop, int fd, const stru
     return true;
 }
 
-/* Writes some of the output: octets taken, 0 if the kernel is full, -1 if the peer is gone. */
-static ssize_t write_some(struct connection *c)
+/* Octets taken, 0 if the kernel is full, -1 if the peer is gone. */
+static ssize_t write_octets(struct connection *c, const char *data, size_t len)
 {
-    const char *data = c->out.data + c->sent;
-    size_t len = c->out.len - c->sent;
     if (c->tls == NULL) {
         ssize_t n = send(c->fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
         return n >= 0 ? n : errno == EAGAIN || errno == EINTR ? 0 : -1;
@@ -87,9 +101,46 @@ static ssize_t write_some(struct connection *c)
     return result == TLS_OK ? (ssize_t)done : result == TLS_WANT_WRITE || result == TLS_WANT_READ ? 0 : -1;
 }
 
+/* A piece of the output is compressed once the one before has been taken; it counts as written when all of it has been. */
+static ssize_t write_compressed(struct connection *c)
+{
+    if (c->wire_covers == 0) {
+        struct str piece = str_sub(str_from(buf_str(&c->out), c->sent), 0, WIRE_PIECE);
+        buf_clear(&c->wire);
+        c->wire_sent = 0;
+        if (!deflate_append(c->deflate, piece, c->sent + piece.len == c->out.len, &c->wire)) {
+            return -1;
+        }
+        c->wire_covers = piece.len;
+    }
+    while (c->wire_sent < c->wire.len) {
+        ssize_t n = write_octets(c, c->wire.data + c->wire_sent, c->wire.len - c->wire_sent);
+        if (n <= 0) {
+            return n;
+        }
+        c->wire_sent += (size_t)n;
+    }
+    size_t covered = c->wire_covers;
+    c->wire_covers = 0;
+    buf_free(&c->wire);
+    return (ssize_t)covered;
+}
+
+/* Writes some of the output. */
+static ssize_t write_some(struct connection *c)
+{
+    return c->deflate != NULL ? write_compressed(c)
+                              : write_octets(c, c->out.data + c->sent, c->out.len - c->sent);
+}
+
 void connection_flush(struct connection *c)
 {
     if (c->dead || c->handshaking) {
+        return;
+    }
+    if (!buf_ok(&c->out)) {
+        /* One is missing: they are out of step. */
+        release(c, "no memory for replies, or the client does not read them");
         return;
     }
     bool had = c->sent < c->out.len;
@@ -138,15 +189,92 @@ static void deliver(struct connection *c, struct str input)
 }
 
 /* Octets read, 0 if there are none now, -1 at the end. */
-static ssize_t read_some(struct connection *c)
+static ssize_t read_octets(struct connection *c, char *area, size_t room)
 {
     if (c->tls == NULL) {
-        ssize_t n = recv(c->fd, read_area, sizeof(read_area), MSG_DONTWAIT);
+        ssize_t n = recv(c->fd, area, room, MSG_DONTWAIT);
         return n > 0 ? n : n < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : -1;
     }
     size_t done = 0;
-    enum tls_result result = tls_read(c->tls, read_area, sizeof(read_area), &done);
+    enum tls_result result = tls_read(c->tls, area, room, &done);
     return result == TLS_OK ? (ssize_t)done : result == TLS_WANT_READ || result == TLS_WANT_WRITE ? 0 : -1;
+}
+
+/* What zlib still holds of earlier input comes first, then what has been read, then what can be read. */
+static ssize_t read_compressed(struct connection *c)
+{
+    for (int i = 0; i < READS_A_PASS; i++) {
+        struct str packed = buf_str(&c->packed);
+        ssize_t n = deflate_expand(c->deflate, &packed, read_area, sizeof(read_area));
+        buf_consume(&c->packed, c->packed.len - packed.len);
+        if (c->packed.len == 0) {
+            buf_free(&c->packed);
+        }
+        if (n != 0) {
+            return n;
+        }
+        char *room = buf_reserve(&c->packed, PACKED_READ);
+        ssize_t more = room == NULL ? -1 : read_octets(c, room, PACKED_READ);
+        if (more <= 0) {
+            return more;
+        }
+        c->packed.len += (size_t)more;
+    }
+    return 0;
+}
+
+static ssize_t read_some(struct connection *c)
+{
+    return c->deflate != NULL ? read_compressed(c) : read_octets(c, read_area, sizeof(read_area));
+}
+
+/* What was read may be a password: it does not lie about. Reads longer than this are of messages. */
+static void deliver_area(struct connection *c, size_t len)
+{
+    deliver(c, str_make(read_area, len));
+    explicit_bzero(read_area, len < WIPED_MAX ? len : WIPED_MAX);
+}
+
+static void resume_task(void *context);
+
+/* What came earlier goes first: the loop may say that there is more to read before a resumed connection has had its turn. */
+static void deliver_pending(struct connection *c)
+{
+    if (c->pending.len > 0) {
+        struct buf pending = c->pending;
+        c->pending = buf_make(CONNECTION_READ_SIZE);
+        deliver(c, buf_str(&pending));
+        buf_wipe(&pending);
+    }
+}
+
+/*
+ * A few reads, so that nobody keeps the loop for long. OpenSSL and zlib may hold what the socket does not tell of any more: after a
+ * full pass there is another one, always.
+ */
+static void read_input(struct connection *c)
+{
+    if (!c->paused && !c->closing && !c->handshaking) {
+        deliver_pending(c);
+    }
+    for (int i = 0; i < READS_A_PASS && !c->dead && !c->paused && !c->closing && !c->handshaking; i++) {
+        ssize_t n = read_some(c);
+        if (n < 0) {
+            connection_flush(c); /* who has closed only their side still gets the replies, a 250 above all */
+            release(c, "the client closed the connection");
+            return;
+        }
+        if (n == 0) {
+            break;
+        }
+        deliver_area(c, (size_t)n);
+        if (c->tls == NULL && c->deflate == NULL && n < CONNECTION_READ_SIZE) {
+            break; /* that was all for now: spares a call that would say so */
+        }
+        if (i == READS_A_PASS - 1 && (c->tls != NULL || c->deflate != NULL)) {
+            loop_defer(c->loop, &c->task, resume_task, c);
+        }
+    }
 }
 
 static void resume_task(void *context)
@@ -155,50 +283,43 @@ static void resume_task(void *context)
     if (c->dead || c->paused || c->closing || c->handshaking) {
         return;
     }
-    if (c->pending.len > 0) {
-        struct buf pending = c->pending;
-        c->pending = buf_make(CONNECTION_READ_SIZE);
-        deliver(c, buf_str(&pending));
-        buf_wipe(&pending);
+    deliver_pending(c);
+    if (c->tls != NULL || c->deflate != NULL) {
+        read_input(c);
     }
-    /* TLS may hold decrypted input of which the socket does not tell. */
-    for (int i = 0; c->tls != NULL && i < READS_A_PASS && !c->dead && !c->paused && !c->closing && !c->handshaking; i++) {
-        ssize_t n = read_some(c);
-        if (n < 0) {
-            release(c, "the client closed the connection");
-            return;
-        }
-        if (n == 0) {
-            break;
-        }
-        deliver(c, str_make(read_area, (size_t)n));
+    if (!c->dead) {
+        connection_flush(c);
     }
-    connection_flush(c);
 }
 
-static void read_input(struct connection *c)
+/* True: what came is no TLS, and the owner has dealt with it. */
+static bool is_in_clear(struct connection *c)
 {
-    for (int i = 0; i < READS_A_PASS && !c->dead && !c->paused && !c->closing && !c->handshaking; i++) {
-        ssize_t n = read_some(c);
-        if (n < 0) {
-            release(c, "the client closed the connection");
-            return;
-        }
-        if (n == 0) {
-            break;
-        }
-        deliver(c, str_make(read_area, (size_t)n));
-        if (c->tls == NULL && n < CONNECTION_READ_SIZE) {
-            break; /* that was all for now: spares a call that would say so */
-        }
-        if (i == READS_A_PASS - 1 && c->tls != NULL) {
-            loop_defer(c->loop, &c->task, resume_task, c);
-        }
+    ssize_t n = c->begun || c->events->in_clear == NULL
+                    ? 0
+                    : recv(c->fd, read_area, CLEAR_MAX, MSG_DONTWAIT | MSG_PEEK);
+    if (n <= 0) {
+        return false;
     }
+    c->begun = true;
+    if (read_area[0] == 0x16 || (unsigned char)read_area[0] >= 0x80) {
+        return false; /* a handshake, or what OpenSSL shall judge */
+    }
+    /* Taken, so that closing does not cut off the reply. */
+    n = recv(c->fd, read_area, CLEAR_MAX, MSG_DONTWAIT);
+    (void)n;
+    tls_free(c->tls);
+    c->tls = NULL;
+    c->handshaking = false;
+    c->events->in_clear(c);
+    return true;
 }
 
 static void handshake(struct connection *c)
 {
+    if (is_in_clear(c)) {
+        return;
+    }
     enum tls_result result = tls_handshake(c->tls);
     switch (result) {
     case TLS_OK:
@@ -222,6 +343,9 @@ static void handle_ready(void *context, unsigned what)
         return;
     }
     if ((what & LOOP_READ) != 0) {
+        if (c->paused || c->closing) {
+            watch_for(c, c->watched & (unsigned)LOOP_WRITE);
+        }
         read_input(c);
     }
     connection_flush(c);
@@ -245,6 +369,15 @@ bool connection_start_tls(struct connection *c, struct tls_context *context)
     c->paused = false;
     watch_for(c, LOOP_READ);
     return true;
+}
+
+bool connection_compress(struct connection *c)
+{
+    buf_wipe(&c->pending);
+    c->packed = buf_make(2 * (size_t)PACKED_READ);
+    c->wire = buf_make(4 * (size_t)WIRE_PIECE);
+    c->deflate = deflate_new();
+    return c->deflate != NULL;
 }
 
 void connection_pause(struct connection *c)

@@ -12,7 +12,7 @@
 static const struct sandbox_policy policies[ROLE_KINDS] = {
     [ROLE_SMTPD_MX] = {.accept = true, .append = true, .threads = true},
     [ROLE_SMTPD_MSA] = {.accept = true, .append = true, .threads = true},
-    [ROLE_IMAPD] = {.accept = true},
+    [ROLE_IMAPD] = {.accept = true, .append = true, .threads = true},
     [ROLE_STORE] = {.directory = ".", .write = true},
     [ROLE_READER] = {.directory = "."},
     [ROLE_RELAY] = {.internet = true},

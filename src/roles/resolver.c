@@ -27,7 +27,7 @@ struct question {
     bool secure;
     enum lookup_status status;
     struct buf entries;
-    struct str address;       /* of a reverse question */
+    struct str address; /* of a reverse question */
     unsigned char bytes[16];
     char name[DNS_NAME_MAX];
     size_t name_len;
@@ -144,10 +144,10 @@ static void host_part_done(void *data, const struct lookup_result *result)
 static void reverse_answer(struct question *question, enum lookup_status status)
 {
     bool good = status == LOOKUP_OK;
-    struct resolve_reverse_answer answer = {
-        .ticket = question->ticket,
-        .status = status_number(status),
-        .name = good ? str_make(question->name, question->name_len) : STR_EMPTY};
+    struct resolve_reverse_answer answer = {.ticket = question->ticket,
+                                            .status = status_number(status),
+                                            .name = good ? str_make(question->name, question->name_len)
+                                                         : STR_EMPTY};
     role_send(asker(question), &resolve_reverse_answer_type, &answer);
     question_free(question);
 }
@@ -160,7 +160,9 @@ static void confirmed(void *data, const struct lookup_result *result)
         const struct dns_record *record = &result->answer->records[i];
         found = found || str_equal(str_make(record->address, record->address_len), question->address);
     }
-    reverse_answer(question, found ? LOOKUP_OK : result->status == LOOKUP_OK ? LOOKUP_NO_DATA : result->status);
+    reverse_answer(question, found                         ? LOOKUP_OK
+                             : result->status == LOOKUP_OK ? LOOKUP_NO_DATA
+                                                           : result->status);
 }
 
 static void reverse_done(void *data, const struct lookup_result *result)
@@ -175,7 +177,8 @@ static void reverse_done(void *data, const struct lookup_result *result)
     question->name_len = record->name_len;
     memcpy(question->name, record->name, record->name_len);
     uint16_t type = question->address.len == 4 ? DNS_TYPE_A : DNS_TYPE_AAAA;
-    if (!lookup_start(resolver->lookups, str_make(question->name, question->name_len), type, confirmed, question)) {
+    if (!lookup_start(resolver->lookups, str_make(question->name, question->name_len), type, confirmed,
+                      question)) {
         reverse_answer(question, LOOKUP_TEMPORARY);
     }
 }
@@ -236,8 +239,8 @@ static void ask_reverse(struct role_peer *peer, const struct resolve_reverse *as
     }
 }
 
-static void peer_message(struct role *role, struct role_peer *peer, const struct ipc_type *type, const void *message,
-                         int fd)
+static void peer_message(struct role *role, struct role_peer *peer, const struct ipc_type *type,
+                         const void *message, int fd)
 {
     (void)role;
     (void)fd;
@@ -262,7 +265,8 @@ static int make_lookups(struct role *role)
                                        .dnssec = config->dns.dnssec,
                                        .trust_anchor_file = config->dns.trust_anchor,
                                        .ipv6 = config->relay.ipv6,
-                                       .timeout_ms = LOOKUP_TIMEOUT_MS};
+                                       .timeout_ms = (uint64_t)LOOKUP_TIMEOUT_MS *
+                                                     config->relay.timeout_scale_percent / 100};
     resolver->lookups = lookup_new(role->loop, &settings, &errors);
     if (resolver->lookups == NULL) {
         log_error("%.*s", STR_ARGS(buf_str(&errors)));

@@ -22,8 +22,9 @@
 
 enum { CONTROL_FD = 3, CONFIG_TEXT_MAX = 4 << 20 };
 
-static const struct role_module *const modules[] = {&role_smtpd_mx, &role_smtpd_msa, &role_imapd,    &role_store,
-                                                    &role_reader,   &role_relay,     &role_resolver, &role_keys};
+static const struct role_module *const modules[] = {&role_smtpd_mx, &role_smtpd_msa, &role_imapd,
+                                                    &role_store,    &role_reader,    &role_relay,
+                                                    &role_resolver, &role_keys};
 
 struct role_peer *role_peer_of(struct role *role, enum role_kind kind)
 {
@@ -74,6 +75,23 @@ bool role_read_fd(int fd, size_t limit, struct buf *out)
     return fine;
 }
 
+uint64_t role_boot(const struct role *role)
+{
+    uint64_t boot = 0;
+    memcpy(&boot, role->boot_id, sizeof(boot));
+    return boot;
+}
+
+bool role_become_user(const struct role *role)
+{
+    return role->uid == 0 || (setegid(role->gid) == 0 && seteuid(role->uid) == 0);
+}
+
+bool role_become_starter(const struct role *role)
+{
+    return role->uid == 0 || (seteuid(0) == 0 && setegid(0) == 0);
+}
+
 void role_drained(struct role *role, uint32_t cut)
 {
     struct control_drained drained = {.sessions_cut = cut};
@@ -94,8 +112,8 @@ static const struct ipc_receives *receives_from(const struct role_module *module
     return NULL;
 }
 
-static void peer_message(void *context, struct channel *channel, const struct ipc_type *type, const void *message,
-                         int fd)
+static void peer_message(void *context, struct channel *channel, const struct ipc_type *type,
+                         const void *message, int fd)
 {
     (void)channel;
     struct role_peer *peer = context;
@@ -158,7 +176,8 @@ static void add_peer(struct role *role, const struct control_peer *message, int 
     peer->channel = channel_open(role->loop, fd, receives, &peer_handler, peer, role_kind_name(kind));
     if (peer->channel == NULL) {
         mem_free(peer);
-        log_error("cannot open the channel to %s[%u]: out of memory", role_kind_name(kind), message->instance);
+        log_error("cannot open the channel to %s[%u]: out of memory", role_kind_name(kind),
+                  message->instance);
         return;
     }
     /* At the end of the list: role_peer_of keeps giving the same peer as long as it lives. */
@@ -170,6 +189,68 @@ static void add_peer(struct role *role, const struct control_peer *message, int 
     if (role->module->peer_up != NULL) {
         role->module->peer_up(role, peer);
     }
+}
+
+/*
+ * Channels that come before BEGIN wait, unread: a role that is not ready for what its peers say would have to drop it, and
+ * some of it is said only once.
+ */
+struct waiting_peer {
+    struct waiting_peer *next;
+    struct control_peer message;
+    int fd;
+};
+
+static void keep_peer(struct role *role, const struct control_peer *message, int fd)
+{
+    struct waiting_peer *waiting = mem_new(struct waiting_peer);
+    if (waiting == NULL) {
+        close(fd);
+        log_error("cannot open the channel to %s[%u]: out of memory", role_kind_name(message->kind),
+                  message->instance);
+        return;
+    }
+    *waiting = (struct waiting_peer){.message = *message, .fd = fd};
+    struct waiting_peer **link = &role->waiting;
+    while (*link != NULL) {
+        link = &(*link)->next;
+    }
+    *link = waiting;
+}
+
+static void add_waiting_peers(struct role *role)
+{
+    while (role->waiting != NULL) {
+        struct waiting_peer *waiting = role->waiting;
+        role->waiting = waiting->next;
+        add_peer(role, &waiting->message, waiting->fd);
+        mem_free(waiting);
+    }
+}
+
+/*
+ * There is one store at a time. When the next one is announced before the end of the last one has been seen, that end comes
+ * first, with all that was said before it: what is said to "the store" must not go to the dead one. In a task, because the
+ * message of the supervisor lies in the area that reading the other channel needs.
+ */
+static bool has_predecessor(struct role *role, enum role_kind kind)
+{
+    return kind == ROLE_STORE && role_peer_of(role, kind) != NULL;
+}
+
+static void add_successors(void *context)
+{
+    struct role *role = context;
+    for (struct role_peer *old = role_peer_of(role, ROLE_STORE); old != NULL;
+         old = role_peer_of(role, ROLE_STORE)) {
+        uint32_t instance = old->instance;
+        channel_drain(old->channel);
+        if (role_peer_find(role, ROLE_STORE, instance) == old) {
+            channel_close(old->channel);
+            peer_closed(old, NULL, "its successor has come");
+        }
+    }
+    add_waiting_peers(role);
 }
 
 /* What the supervisor sends. */
@@ -205,7 +286,8 @@ static bool take_config(struct role *role, const struct control_config *message,
         struct config *old = role->config;
         role->config = config;
         role->generation = message->generation;
-        log_setup(role_kind_name(role->kind), role->instance, (enum log_level)config->log_level, config->log_json);
+        log_setup(role_kind_name(role->kind), role->instance, (enum log_level)config->log_level,
+                  config->log_json);
         if (old != NULL) {
             config_unref(old);
         }
@@ -254,6 +336,7 @@ static void begin(struct role *role)
         role_drained(role, 0);
         return;
     }
+    add_waiting_peers(role);
     if (role->module->start(role) != 0) {
         loop_stop(role->loop);
         return;
@@ -296,6 +379,12 @@ static bool handle_control(struct role *role, const struct ipc_type *type, const
         if (take_config(role, message, fd) && role->begun && module->configured != NULL) {
             module->configured(role);
         }
+    } else if (type == &control_peer_type && !role->begun) {
+        keep_peer(role, message, fd);
+    } else if (type == &control_peer_type &&
+               has_predecessor(role, ((const struct control_peer *)message)->kind)) {
+        keep_peer(role, message, fd);
+        loop_defer(role->loop, &role->successor, add_successors, role);
     } else if (type == &control_peer_type) {
         add_peer(role, message, fd);
     } else if (type == &control_begin_type) {
@@ -369,7 +458,8 @@ int role_main(int argc, char **argv)
 {
     const struct role_module *module = argc == 1 ? module_named(argv[0]) : NULL;
     if (module == NULL || fcntl(CONTROL_FD, F_GETFD) < 0) {
-        log_error("`veredus role` is for the supervisor alone; start the server with `veredus serve` or `veredus dev`");
+        log_error("`veredus role` is for the supervisor alone; start the server with `veredus serve` or "
+                  "`veredus dev`");
         log_flush();
         return EX_USAGE;
     }
@@ -384,12 +474,16 @@ int role_main(int argc, char **argv)
         log_error("cannot make an event loop: out of memory or descriptors");
         return EX_OSERR;
     }
-    role.control = channel_open(role.loop, CONTROL_FD, &control_to_role, &control_handler, &role, "supervisor");
+    role.control =
+        channel_open(role.loop, CONTROL_FD, &control_to_role, &control_handler, &role, "supervisor");
     if (role.control == NULL) {
         log_error("cannot open the channel to the supervisor: out of memory");
         return EX_OSERR;
     }
     loop_run(role.loop);
+    if (module->ended != NULL) {
+        module->ended(&role);
+    }
     log_flush();
-    return role.draining ? EX_OK : EX_TEMPFAIL;
+    return role.draining ? EX_OK : role.exit_code != 0 ? role.exit_code : EX_TEMPFAIL;
 }

@@ -4,13 +4,15 @@
  *
  * A role is a struct role_module: a set of callbacks, all called from the loop, never re-entered. Life:
  *
- *   secret(), listener(), peer_up() may come before prepare() is called (keep what they bring)
+ *   secret(), listener() may come before prepare() is called (keep what they bring)
  *   prepare()    still with the rights of the start: open files, load what is loaded lazily
  *   (uid dropped, Landlock, seccomp)
+ *   peer_up()    of those that are there already; nothing of what they say is read before start()
  *   start()      inside the sandbox: threads, timers; then READY goes to the supervisor
  *   ...          peer_up/peer_message/peer_down, listener, secret, configured, control
  *   drain()      finish what is under way; call role_drained when nothing is left (the runtime calls it
- *                when the grace time is over); the process then exits
+ *                when the grace time is over)
+ *   ended()      the loop has ended, and with it whatever was deferred: close what is open; the process then exits
  */
 #ifndef VEREDUS_ROLES_ROLE_H
 #define VEREDUS_ROLES_ROLE_H
@@ -23,6 +25,7 @@
 
 struct config;
 struct role;
+struct waiting_peer;
 
 /* A channel to one instance of another role. Gone after peer_down returns. */
 struct role_peer {
@@ -44,7 +47,10 @@ struct role_module {
     enum role_kind kind;
     const struct role_protocol *protocols;
     size_t protocol_count;
-    /* 0, or -1 after logging why (the supervisor then tries again later). */
+    /*
+     * 0, or -1 after logging why. The supervisor then tries again later, unless role->exit_code says that this would be of no
+     * use: EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_CANTCREAT or EX_CONFIG.
+     */
     int (*prepare)(struct role *role);
     int (*start)(struct role *role);
     /* Those below may be NULL. Each takes over `fd`. */
@@ -63,6 +69,7 @@ struct role_module {
     /* Any other message of the supervisor. */
     void (*control)(struct role *role, const struct ipc_type *type, const void *message, int fd);
     void (*drain)(struct role *role);
+    void (*ended)(struct role *role);
 };
 
 struct role {
@@ -78,8 +85,11 @@ struct role {
     char boot_id[33];
     struct channel *control;
     struct role_peer *peers;
-    void *data; /* the role's own */
+    void *data;    /* the role's own */
+    int exit_code; /* of sysexits.h, set before prepare or start fail; 0: EX_TEMPFAIL */
     /* private to role.c */
+    struct waiting_peer *waiting;
+    struct loop_task successor;
     struct loop_timer grace;
     uint32_t uid;
     uint32_t gid;
@@ -94,6 +104,14 @@ struct role_peer *role_peer_of(struct role *role, enum role_kind kind);
 struct role_peer *role_peer_find(struct role *role, enum role_kind kind, uint32_t instance);
 /* channel_send to the peer; false also if `peer` is NULL. */
 bool role_send(struct role_peer *peer, const struct ipc_type *type, const void *message);
+/* The supervisor's run as a number, for grants and segments. */
+uint64_t role_boot(const struct role *role);
+/*
+ * In prepare, while still root: act as the role's own user for as long as files are opened that it must be able to use
+ * later, and back. False if the user cannot be changed. Does nothing where the server was not started by root.
+ */
+bool role_become_user(const struct role *role);
+bool role_become_starter(const struct role *role);
 /* Nothing is left to finish: tells the supervisor and ends the loop. `cut`: sessions that were ended by force. */
 void role_drained(struct role *role, uint32_t cut);
 /* Reads all of a descriptor (file or memfd) of at most `limit` bytes and closes it. False on error or over the limit. */

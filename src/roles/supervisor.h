@@ -23,7 +23,7 @@ struct supervisor_options {
     size_t dev_user_count;
     bool fence;   /* run the forbidden acts in each role, print what became of them, exit */
     bool sandbox; /* false only for debugging */
-    bool json;    /* output of fence */
+    bool json;    /* lines on standard output */
 };
 
 /* Runs until SIGTERM or SIGINT. Returns an exit code of sysexits.h. */

@@ -5,6 +5,7 @@
 #include "roles/supervisor_private.h"
 
 #include "base/clock.h"
+#include "base/io.h"
 #include "base/log.h"
 #include "base/random.h"
 
@@ -21,7 +22,24 @@
 
 #include <linux/fs.h>
 
-enum { BACKOFF_FIRST_MS = 50, BACKOFF_LAST_MS = 10000, STABLE_AFTER_MS = 30000, CONTROL_FD = 3 };
+/*
+ * The last pause is short: who can make a role die again and again shall not thereby keep the others' mail out, and a start
+ * every other second costs nothing. A role that does not even get ready is a matter of this machine, not of its clients: its
+ * pauses grow further.
+ */
+enum {
+    BACKOFF_FIRST_MS = 50,
+    BACKOFF_LAST_MS = 2000,
+    BACKOFF_UNREADY_MS = 10000,
+    STABLE_AFTER_MS = 5000,
+    CONTROL_FD = 3
+};
+
+/*
+ * So many starts in a row may fail before the server gives up: where the cause will not go by itself, and where it may, but the
+ * server has never been ready. A server that was ready goes on trying as long as the cause may go (a full disk).
+ */
+enum { TRIES_FIRST_LASTING = 1, TRIES_LASTING = 5, TRIES_FIRST = 8 };
 
 /* Which roles talk to each other, and which of them also need the blocking socket for signatures. */
 static const struct wire {
@@ -29,13 +47,13 @@ static const struct wire {
     enum role_kind to;
     bool signing;
 } wires[] = {
-    {ROLE_SMTPD_MX, ROLE_STORE, false},   {ROLE_SMTPD_MX, ROLE_READER, false},
-    {ROLE_SMTPD_MX, ROLE_KEYS, true},     {ROLE_SMTPD_MX, ROLE_RESOLVER, false},
-    {ROLE_SMTPD_MSA, ROLE_STORE, false},  {ROLE_SMTPD_MSA, ROLE_READER, false},
-    {ROLE_SMTPD_MSA, ROLE_KEYS, true},    {ROLE_IMAPD, ROLE_STORE, false},
-    {ROLE_IMAPD, ROLE_READER, false},     {ROLE_IMAPD, ROLE_KEYS, true},
-    {ROLE_KEYS, ROLE_STORE, false},       {ROLE_RELAY, ROLE_STORE, false},
-    {ROLE_RELAY, ROLE_READER, false},     {ROLE_RELAY, ROLE_RESOLVER, false},
+    {ROLE_SMTPD_MX, ROLE_STORE, false},  {ROLE_SMTPD_MX, ROLE_READER, false},
+    {ROLE_SMTPD_MX, ROLE_KEYS, true},    {ROLE_SMTPD_MX, ROLE_RESOLVER, false},
+    {ROLE_SMTPD_MSA, ROLE_STORE, false}, {ROLE_SMTPD_MSA, ROLE_READER, false},
+    {ROLE_SMTPD_MSA, ROLE_KEYS, true},   {ROLE_IMAPD, ROLE_STORE, false},
+    {ROLE_IMAPD, ROLE_READER, false},    {ROLE_IMAPD, ROLE_KEYS, true},
+    {ROLE_KEYS, ROLE_STORE, false},      {ROLE_RELAY, ROLE_STORE, false},
+    {ROLE_RELAY, ROLE_READER, false},    {ROLE_RELAY, ROLE_RESOLVER, false},
     {ROLE_RELAY, ROLE_KEYS, false},
 };
 
@@ -81,7 +99,8 @@ bool supervisor_any_running(const struct supervisor *s)
 
 static void send_peer(struct child *to, const struct child *other, enum peer_purpose purpose, int fd)
 {
-    struct control_peer message = {.kind = other->kind, .instance = other->instance, .purpose = purpose};
+    struct control_peer message = {
+        .kind = (uint8_t)other->kind, .instance = other->instance, .purpose = (uint8_t)purpose};
     channel_send_fd(to->control, &control_peer_type, &message, fd);
 }
 
@@ -126,14 +145,9 @@ static int config_memfd(const struct supervisor *s)
     if (fd < 0) {
         return -1;
     }
-    size_t done = 0;
-    while (done < s->config_text.len) {
-        ssize_t n = write(fd, s->config_text.data + done, s->config_text.len - done);
-        if (n <= 0) {
-            close(fd);
-            return -1;
-        }
-        done += (size_t)n;
+    if (!io_write_all(fd, buf_str(&s->config_text))) {
+        close(fd);
+        return -1;
     }
     fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL);
     return fd;
@@ -200,7 +214,7 @@ static void introduce(struct child *child)
 {
     struct supervisor *s = child->supervisor;
     bool has_files = child->kind == ROLE_STORE || child->kind == ROLE_READER;
-    struct control_setup setup = {.kind = child->kind,
+    struct control_setup setup = {.kind = (uint8_t)child->kind,
                                   .instance = child->instance,
                                   .uid = supervisor_uid(s, child->kind),
                                   .gid = supervisor_gid(s, child->kind),
@@ -278,8 +292,8 @@ static void note_fence(struct supervisor *s, const struct child *child, const st
     }
 }
 
-static void child_message(void *context, struct channel *channel, const struct ipc_type *type, const void *message,
-                          int fd)
+static void child_message(void *context, struct channel *channel, const struct ipc_type *type,
+                          const void *message, int fd)
 {
     (void)channel;
     struct child *child = context;
@@ -368,8 +382,9 @@ static void plan_restart(struct child *child)
     uint64_t lived = clock_monotonic_ms() - child->started_at;
     if (child->backoff_ms == 0 || lived > STABLE_AFTER_MS) {
         child->backoff_ms = BACKOFF_FIRST_MS;
-    } else if (child->backoff_ms < BACKOFF_LAST_MS) {
-        child->backoff_ms *= 2;
+    } else {
+        uint64_t last = child->failed_starts > 0 ? BACKOFF_UNREADY_MS : BACKOFF_LAST_MS;
+        child->backoff_ms = child->backoff_ms * 2 < last ? child->backoff_ms * 2 : last;
     }
     child->restarts++;
     loop_timer_start(s->loop, &child->restart_timer, child->backoff_ms, false, restart_due, child);
@@ -387,13 +402,88 @@ static void start_child(struct child *child)
         plan_restart(child);
         return;
     }
-    child->control = channel_open(s->loop, control_fd, &control_to_supervisor, &child_handler, child, "child");
+    child->control =
+        channel_open(s->loop, control_fd, &control_to_supervisor, &child_handler, child, "child");
     if (child->control == NULL) {
         kill(child->pid, SIGKILL);
         return;
     }
     introduce(child);
     supervisor_tell_states(s);
+}
+
+/* Ended by its own fault: nobody else sends these. */
+static bool crashed(int status)
+{
+    return WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL && WTERMSIG(status) != SIGTERM;
+}
+
+/* What an exit code of a role that did not get ready means: what is wrong, what to do. Only causes that last. */
+static const struct cause {
+    int code;
+    const char *what;
+    const char *advice;
+} causes[] = {
+    {EX_DATAERR, "its data is damaged, incomplete or of another version",
+     "run `veredus verify`, then `veredus reindex`, which makes the index anew from the log, and start the "
+     "server again"},
+    {EX_NOPERM, "it may not use its files",
+     "give data_dir and all in it to the user that the line above speaks of, or mount its file system for "
+     "writing, and start the "
+     "server again"},
+    {EX_NOINPUT, "a file or folder that it needs is missing",
+     "restore it, or correct data_dir, and start the server again"},
+    {EX_CANTCREAT, "it cannot make a file that it needs",
+     "look at data_dir and its file system, and start the server again"},
+    {EX_CONFIG, "its configuration is not right", "run `veredus config check` and start the server again"},
+};
+
+static const struct cause *lasting_cause(int status)
+{
+    for (size_t i = 0; WIFEXITED(status) && i < sizeof(causes) / sizeof(causes[0]); i++) {
+        if (causes[i].code == WEXITSTATUS(status)) {
+            return &causes[i];
+        }
+    }
+    return NULL;
+}
+
+/* A role that ended before it was ready. True: there is no use in going on, and the server stops. */
+static bool give_up(struct child *child, int status)
+{
+    struct supervisor *s = child->supervisor;
+    const struct cause *cause = lasting_cause(status);
+    uint32_t tries = !s->announced   ? (cause != NULL ? TRIES_FIRST_LASTING : TRIES_FIRST)
+                     : cause != NULL ? TRIES_LASTING
+                                     : UINT32_MAX;
+    if (child->failed_starts < tries) {
+        return false;
+    }
+    if (cause != NULL) {
+        log_error("%s cannot start: %s. The server stops. What to do: %s", role_kind_name(child->kind),
+                  cause->what, cause->advice);
+    } else {
+        log_error(
+            "%s did not get ready in %u starts; the lines above say why. The server stops. What to do: "
+            "remove the cause "
+            "(a full or failing disk, too little memory, a limit on processes or files) and start it again",
+            role_kind_name(child->kind), child->failed_starts);
+    }
+    s->exit_code = cause != NULL ? cause->code : EX_UNAVAILABLE;
+    supervisor_stop(s);
+    return true;
+}
+
+static void log_end(const struct child *child, int status, bool again)
+{
+    const char *next = again ? "; starting it again" : "";
+    if (WIFSIGNALED(status)) {
+        log_error("%s[%u] was killed by signal %d%s", role_kind_name(child->kind), child->instance,
+                  WTERMSIG(status), next);
+    } else {
+        log_error("%s[%u] ended with exit code %d%s", role_kind_name(child->kind), child->instance,
+                  WEXITSTATUS(status), next);
+    }
 }
 
 void supervisor_child_ended(struct supervisor *s, pid_t pid, int status)
@@ -404,18 +494,23 @@ void supervisor_child_ended(struct supervisor *s, pid_t pid, int status)
             continue;
         }
         bool expected = child->state == ROLE_DRAINING;
+        bool unready = child->state == ROLE_STARTING;
         child->pid = 0;
+        if (s->options->fence && child->control != NULL) {
+            channel_drain(child->control); /* its last results may be there still */
+        }
         child->state = ROLE_GONE;
         channel_close(child->control);
         child->control = NULL;
+        bool gives_up = false;
         if (!expected && !s->stopping && !s->options->fence) {
-            if (WIFSIGNALED(status)) {
-                log_error("%s[%u] was killed by signal %d; starting it again", role_kind_name(child->kind),
-                          child->instance, WTERMSIG(status));
-            } else {
-                log_error("%s[%u] ended with exit code %d; starting it again", role_kind_name(child->kind),
-                          child->instance, WEXITSTATUS(status));
-            }
+            child->failed_starts += unready;
+            gives_up = unready && !child->retired && give_up(child, status);
+            log_end(child, status, !gives_up && !child->retired);
+        }
+        if ((expected || s->stopping) && crashed(status)) {
+            log_error("%s[%u] was killed by signal %d while it was ending", role_kind_name(child->kind),
+                      child->instance, WTERMSIG(status));
         }
         if (!s->stopping && !child->retired && !s->options->fence) {
             plan_restart(child);
@@ -433,12 +528,12 @@ void supervisor_tell_states(struct supervisor *s)
     }
     for (size_t i = 0; i < s->child_count; i++) {
         const struct child *child = &s->children[i];
-        struct control_role_state state = {.kind = child->kind,
+        struct control_role_state state = {.kind = (uint8_t)child->kind,
                                            .instance = child->instance,
                                            .pid = (uint32_t)child->pid,
                                            .restarts = child->restarts,
                                            .generation = s->generation,
-                                           .state = child->state};
+                                           .state = (uint8_t)child->state};
         channel_send(store->control, &control_role_state_type, &state);
     }
 }
@@ -508,7 +603,7 @@ void supervisor_start_children(struct supervisor *s)
     if (supervisor_store(s)->state != ROLE_RUNNING && !s->options->fence) {
         return;
     }
-    static const enum role_kind others[] = {ROLE_KEYS,  ROLE_RESOLVER,  ROLE_READER,   ROLE_IMAPD,
+    static const enum role_kind others[] = {ROLE_KEYS,  ROLE_RESOLVER,  ROLE_READER,  ROLE_IMAPD,
                                             ROLE_RELAY, ROLE_SMTPD_MSA, ROLE_SMTPD_MX};
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
         start_kind(s, others[i]);
@@ -520,7 +615,8 @@ void supervisor_drain(struct supervisor *s, enum role_kind kind, uint32_t grace_
     struct control_drain drain = {.grace_ms = grace_ms};
     for (size_t i = 0; i < s->child_count; i++) {
         struct child *child = &s->children[i];
-        if ((kind == ROLE_KINDS || child->kind == kind) && child->control != NULL && child->state != ROLE_DRAINING) {
+        if ((kind == ROLE_KINDS || child->kind == kind) && child->control != NULL &&
+            child->state != ROLE_DRAINING) {
             child->state = ROLE_DRAINING;
             channel_send(child->control, &control_drain_type, &drain);
         }

@@ -14,6 +14,12 @@
 
 enum { CHILDREN_MAX = 64, LISTENERS_MAX = 128, PATH_MAX_BYTES = 4096 };
 
+/*
+ * A supervisor that was killed may have left a child that it was just starting: lock and ports are free when that has gone.
+ * At the start they are tried for so long.
+ */
+enum { SUPERVISOR_TRIES = 40, SUPERVISOR_PAUSE_US = 25000 };
+
 struct supervisor;
 
 /* One process of one role. A slot keeps its place over restarts; the instance number changes. */
@@ -26,7 +32,8 @@ struct child {
     enum role_state state;
     bool retired; /* the configuration wants fewer: do not start again */
     uint32_t restarts;
-    uint64_t started_at; /* monotonic ms */
+    uint32_t failed_starts; /* in a row: it ended before it was ready */
+    uint64_t started_at;    /* monotonic ms */
     uint64_t backoff_ms;
     struct loop_timer restart_timer;
 };
@@ -52,7 +59,9 @@ struct supervisor {
     uint32_t generation;
     bool root;
     bool stopping;
+    int stop_stage;
     bool announced; /* "ready" has been printed */
+    bool temporary; /* dev_dir is removed at the end */
     int exit_code;
     char boot_id[33];
     uint32_t next_instance;
@@ -111,6 +120,15 @@ bool supervisor_send_secrets(struct supervisor *s, struct child *child, struct b
 bool supervisor_check_secrets(struct supervisor *s, const struct config *config, struct buf *errors);
 /* The CA and certificate of `veredus dev`, made once for its directory. */
 bool supervisor_dev_certificates(struct supervisor *s, struct buf *errors);
+
+/* supervisor_dev.c: what `veredus dev` and `veredus fence` have instead of a configuration file. */
+
+/* Makes or takes dev_dir and writes the configuration into config_text. */
+bool supervisor_dev_prepare(struct supervisor *s, struct buf *errors);
+/* Prints a line a listener, where they are and how to use them, and `ready`. */
+void supervisor_announce(const struct supervisor *s);
+/* Removes dev_dir if it was made for this run alone. */
+void supervisor_dev_clean(struct supervisor *s);
 
 /* supervisor.c */
 

@@ -1,0 +1,554 @@
+/* What IMAP asks of mailboxes: all of an account, flags and changes of one, messages. Part of the reader role. */
+#include "roles/reader_private.h"
+
+#include "base/log.h"
+#include "message/summary.h"
+#include "store/account.h"
+#include "store/annotation.h"
+#include "store/folder.h"
+#include "store/move.h"
+#include "store/resolve.h"
+
+enum {
+    FIRST_BYTES = 32768,
+    SUMMARY_BYTES = 32768,
+    SUMMARY_GUESS = 2048,
+    FLUSH_AT = 64 << 10,
+    QUEUE_ENOUGH = 4 << 20,
+    ROWS_MAX = 2 * FOLDERS_MAX
+};
+
+/* Rows. */
+
+bool reader_keywords(struct reader *r, const struct mailbox *mailbox)
+{
+    uint64_t bits;
+    bool full;
+    buf_clear(&r->keywords);
+    return flags_keywords(r->index, mailbox, STR_EMPTY, &bits, &r->keywords, &full) == 0;
+}
+
+static bool count_one(void *context, uint32_t uid, uint64_t flags, uint64_t modseq)
+{
+    uint32_t *count = context;
+    (void)uid;
+    (void)flags;
+    (void)modseq;
+    ++*count;
+    return true;
+}
+
+uint32_t reader_recent(struct reader *r, const struct mailbox *mailbox)
+{
+    uint32_t count = 0;
+    if (mailbox->recent_uid <= 1) {
+        return mailbox->messages;
+    }
+    if (mailbox->recent_uid < mailbox->uid_next &&
+        flags_each(r->index, mailbox, mailbox->recent_uid, 0, count_one, &count) != 0) {
+        return 0;
+    }
+    return count;
+}
+
+struct row_context {
+    struct reader *r;
+    struct role_peer *peer;
+    uint64_t ticket;
+    bool deleted_octets;
+    struct buf subscribed; /* names, each ended by NUL */
+    struct str rest;       /* of them, those that sort at or behind the row under way */
+    unsigned sent;
+};
+
+static void send_subscription(struct row_context *c, struct str name)
+{
+    static const unsigned char no_id[MAILBOX_OBJECT_ID];
+    struct mailbox_row row = {
+        .ticket = c->ticket, .subscribed = 1, .id = str_make(no_id, sizeof(no_id)), .name = name};
+    if (c->sent++ < ROWS_MAX) {
+        role_send(c->peer, &mailbox_row_type, &row);
+    }
+}
+
+/* Both lists are in the order of names: a merge. */
+static bool is_subscribed(struct row_context *c, struct str name, bool at_end)
+{
+    while (c->rest.len > 0) {
+        struct str rest = c->rest;
+        struct str next;
+        str_split(&rest, '\0', &next);
+        int order = at_end ? -1 : str_compare(next, name);
+        if (order > 0) {
+            return false;
+        }
+        c->rest = rest;
+        if (order == 0) {
+            return true;
+        }
+        send_subscription(c, next);
+    }
+    return false;
+}
+
+static bool add_deleted(void *context, uint32_t uid, uint64_t flags, uint64_t modseq)
+{
+    struct reader *r = context;
+    (void)modseq;
+    return (flags & FLAG_DELETED) == 0 || uid_ranges_append(&r->bytes, uid);
+}
+
+/* What an expunge would free; 0 where that cannot be known. */
+static uint64_t deleted_octets(struct reader *r, const struct mailbox *mailbox)
+{
+    uint64_t octets = 0;
+    uint64_t all = 0;
+    struct str packed;
+    struct uid_range range;
+    buf_clear(&r->bytes);
+    if (mailbox->deleted == 0 || flags_each(r->index, mailbox, 0, 0, add_deleted, r) != 0) {
+        return 0;
+    }
+    packed = buf_str(&r->bytes);
+    while (uid_ranges_next(&packed, &range)) {
+        all += message_octets(r->index, mailbox, &range, 1, &octets) == 0 ? octets : 0;
+    }
+    return all;
+}
+
+static bool send_row(void *context, const struct mailbox *mailbox, struct str name, struct str keywords)
+{
+    struct row_context *c = context;
+    unsigned char id[MAILBOX_OBJECT_ID];
+    (void)keywords;
+    folder_object_id(mailbox, id);
+    struct mailbox_row row = {.ticket = c->ticket,
+                              .exists = 1,
+                              .subscribed = is_subscribed(c, name, false),
+                              .special_use = mailbox->special_use,
+                              .uid_validity = mailbox->uid_validity,
+                              .uid_next = mailbox->uid_next,
+                              .modseq = mailbox->modseq,
+                              .messages = mailbox->messages,
+                              .unseen = mailbox->unseen,
+                              .deleted = mailbox->deleted,
+                              .recent = reader_recent(c->r, mailbox),
+                              .octets = mailbox->octets,
+                              .deleted_octets = c->deleted_octets ? deleted_octets(c->r, mailbox) : 0,
+                              .id = str_make(id, sizeof(id)),
+                              .name = name};
+    c->sent++;
+    return role_send(c->peer, &mailbox_row_type, &row);
+}
+
+static bool note_subscription(void *context, struct str name)
+{
+    struct row_context *c = context;
+    return buf_append_str(&c->subscribed, name) && buf_append_char(&c->subscribed, '\0');
+}
+
+static void send_end(struct role_peer *peer, uint64_t ticket, enum mailbox_result result, uint32_t next,
+                     uint64_t next_offset)
+{
+    struct mailbox_end end = {
+        .ticket = ticket, .result = (uint8_t)result, .next = next, .next_offset = next_offset};
+    role_send(peer, &mailbox_end_type, &end);
+}
+
+void reader_answer_rows(struct reader *r, struct role_peer *peer, const struct mailbox_rows *ask)
+{
+    struct grant grant;
+    struct row_context c = {.r = r,
+                            .peer = peer,
+                            .ticket = ask->ticket,
+                            .deleted_octets = ask->deleted_octets != 0,
+                            .subscribed = buf_make((size_t)FOLDERS_MAX * FOLDER_NAME_MAX)};
+    if (!reader_grant_of(r, peer, ask->grant, &grant)) {
+        send_end(peer, ask->ticket, MAILBOX_REFUSED, 0, 0);
+        return;
+    }
+    bool fine = folder_subscriptions(r->index, (int64_t)grant.account, note_subscription, &c) == 0 &&
+                buf_ok(&c.subscribed);
+    c.rest = buf_str(&c.subscribed);
+    fine = fine && folder_list(r->index, (int64_t)grant.account, send_row, &c) == 0;
+    if (fine) {
+        is_subscribed(&c, STR_EMPTY, true);
+    }
+    struct account account;
+    int64_t quota = 0;
+    fine = fine && account_by_id(r->index, (int64_t)grant.account, &account) == 1;
+    if (fine) {
+        quota = resolve_quota(r->role->config, &account);
+    }
+    struct mailbox_end end = {.ticket = ask->ticket,
+                              .result = fine ? MAILBOX_OK : MAILBOX_TEMPORARY,
+                              .used_octets = fine ? (uint64_t)account.used_octets : 0,
+                              .quota_octets = quota > 0 ? (uint64_t)quota : 0};
+    role_send(peer, &mailbox_end_type, &end);
+    buf_free(&c.subscribed);
+}
+
+/* Annotations. */
+
+struct annotation_context {
+    struct role_peer *peer;
+    uint64_t ticket;
+    bool failed;
+};
+
+static bool send_annotation(void *context, struct str mailbox, struct str entry, struct str value)
+{
+    struct annotation_context *c = context;
+    struct mailbox_annotation annotation = {
+        .ticket = c->ticket, .name = mailbox, .entry = entry, .value = value};
+    c->failed = !role_send(c->peer, &mailbox_annotation_type, &annotation);
+    return !c->failed;
+}
+
+void reader_answer_metadata(struct reader *r, struct role_peer *peer, const struct mailbox_metadata *ask)
+{
+    struct grant grant;
+    struct mailbox mailbox = {.id = 0};
+    struct annotation_context c = {.peer = peer, .ticket = ask->ticket};
+    int found = 1;
+    if (!reader_grant_of(r, peer, ask->grant, &grant)) {
+        send_end(peer, ask->ticket, MAILBOX_REFUSED, 0, 0);
+        return;
+    }
+    int64_t account = (int64_t)grant.account;
+    if (ask->name.len > 0) {
+        found = folder_find(r->index, account, ask->name, &mailbox);
+    }
+    if (found == 1) {
+        found = (ask->all ? annotation_each_of_account(r->index, account, send_annotation, &c)
+                          : annotation_each(r->index, account, mailbox.id, send_annotation, &c)) == 0 &&
+                        !c.failed
+                    ? 1
+                    : -1;
+    }
+    send_end(peer, ask->ticket,
+             found == 1   ? MAILBOX_OK
+             : found == 0 ? MAILBOX_MISSING
+                          : MAILBOX_TEMPORARY,
+             0, 0);
+}
+
+/* Flags. */
+
+struct flags_context {
+    struct reader *r;
+    struct role_peer *peer;
+    uint64_t ticket;
+    unsigned count;
+    uint32_t next;
+};
+
+static bool add_flags(void *context, uint32_t uid, uint64_t flags, uint64_t modseq)
+{
+    struct flags_context *c = context;
+    if (c->count++ == MAILBOX_FLAGS_AT_A_TIME) {
+        c->next = uid;
+        return false;
+    }
+    return buf_append_le32(&c->r->bytes, uid) && buf_append_le64(&c->r->bytes, flags) &&
+           buf_append_le64(&c->r->bytes, modseq);
+}
+
+static void send_vanished(void *context, struct str ranges)
+{
+    const struct flags_context *c = context;
+    while (ranges.len > 0) {
+        struct mailbox_vanished part = {.ticket = c->ticket,
+                                        .ranges = str_sub(ranges, 0, MAILBOX_RANGES_MAX)};
+        role_send(c->peer, &mailbox_vanished_type, &part);
+        ranges = str_from(ranges, MAILBOX_RANGES_MAX);
+    }
+}
+
+void reader_answer_flags(struct reader *r, struct role_peer *peer, const struct mailbox_ask_flags *ask)
+{
+    struct mailbox_flags answer = {
+        .ticket = ask->ticket, .result = MAILBOX_REFUSED, .keywords = STR_EMPTY, .entries = STR_EMPTY};
+    const struct open_mailbox *open = reader_find_handle(r, peer, ask->handle);
+    struct flags_context c = {.r = r, .peer = peer, .ticket = ask->ticket};
+    struct mailbox mailbox;
+    buf_clear(&r->bytes);
+    if (open != NULL) {
+        int found = mailbox_find(r->index, open->account, open->mailbox, &mailbox);
+        answer.result = found == 0 ? MAILBOX_MISSING : MAILBOX_TEMPORARY;
+        if (found == 1 && flags_each(r->index, &mailbox, ask->uid, ask->since, add_flags, &c) == 0 &&
+            buf_ok(&r->bytes) && reader_keywords(r, &mailbox) &&
+            (c.next != 0 || ask->since == 0 ||
+             expunged_since(r->index, &mailbox, ask->since, send_vanished, &c) == 0)) {
+            answer.result = MAILBOX_OK;
+            answer.next = c.next;
+            answer.modseq = mailbox.modseq;
+            answer.keywords = buf_str(&r->keywords);
+            answer.entries = buf_str(&r->bytes);
+        }
+    }
+    role_send(peer, &mailbox_flags_type, &answer);
+}
+
+/* Messages. */
+
+struct fetch_context {
+    struct reader *r;
+    struct role_peer *peer;
+    const struct mailbox_fetch *ask;
+    uint64_t used; /* octets of the window */
+    bool failed;   /* a message could not be read */
+    bool full;
+    bool moved; /* this one could not be read where the row said: compaction may have moved it meanwhile */
+    uint32_t retried; /* the message that was looked up again */
+    uint32_t next;
+    uint64_t next_offset;
+};
+
+struct fetch_row {
+    uint32_t uid;
+    struct message_place place;
+    uint64_t internal_ms;
+    uint64_t saved_ms;
+};
+
+static bool read_row(sqlite3_stmt *q, struct fetch_row *row)
+{
+    row->uid = (uint32_t)sqlite3_column_int64(q, 0);
+    row->place.recipient = (uint32_t)sqlite3_column_int64(q, 2);
+    row->place.size = (uint64_t)sqlite3_column_int64(q, 3);
+    row->internal_ms = (uint64_t)sqlite3_column_int64(q, 4);
+    row->saved_ms = (uint64_t)sqlite3_column_int64(q, 5);
+    row->place.segment = sqlite3_column_int64(q, 6);
+    row->place.offset = sqlite3_column_int64(q, 7);
+    row->place.octets = (uint32_t)sqlite3_column_int64(q, 8);
+    return sql_get_ident(q, 1, &row->place.id);
+}
+
+/* The section of the record that is its summary, into r->section: one read where it is as short as nearly all are. */
+static bool read_section(struct reader *r, const struct message_place *place)
+{
+    struct record_header header;
+    size_t len = place->octets < SUMMARY_GUESS ? place->octets : SUMMARY_GUESS;
+    buf_clear(&r->section);
+    char *room = buf_reserve(&r->section, RECORD_HEADER + (size_t)RECORD_SUMMARY_MAX);
+    if (room == NULL || len < RECORD_HEADER ||
+        !segment_read_at(&r->segments, place->segment, place->offset, room, len) ||
+        record_decode_header((const unsigned char *)room, &header) != RECORD_GOOD ||
+        memcmp(header.id.bytes, place->id.bytes, IDENT_SIZE) != 0) {
+        return false;
+    }
+    size_t end = RECORD_HEADER + (size_t)header.summary_len;
+    r->section.len = end;
+    return end <= len ||
+           segment_read_at(&r->segments, place->segment, place->offset + (int64_t)len, room + len, end - len);
+}
+
+/* What was asked for of the summary, into r->summary. False: there is none, or it does not have all of it. */
+static bool read_summary(struct fetch_context *c, const struct fetch_row *row)
+{
+    struct reader *r = c->r;
+    struct summary summary;
+    struct str encoded;
+    struct str text;
+    if (!read_section(r, &row->place) ||
+        !record_decode_summary(str_from(buf_str(&r->section), RECORD_HEADER), &encoded) ||
+        !summary_decode(encoded, &summary)) {
+        return false;
+    }
+    for (unsigned i = 0; i < SUMMARY_TEXT_COUNT; i++) {
+        if ((c->ask->texts >> i & 1) != 0 && !summary_text(&summary, (enum summary_text)i, &text)) {
+            return false;
+        }
+    }
+    buf_clear(&r->summary);
+    return summary_encode_chosen(&summary, c->ask->texts, &r->summary) && r->summary.len <= SUMMARY_BYTES;
+}
+
+/* The octets that are wanted of this message: [*from, *to). */
+static void wanted(struct fetch_context *c, const struct fetch_row *row, uint64_t *from, uint64_t *to)
+{
+    const struct mailbox_fetch *ask = c->ask;
+    uint64_t size = row->place.size;
+    bool octets = (ask->want & MAILBOX_WANT_BODY) != 0;
+    buf_clear(&c->r->summary);
+    if (!octets && (ask->want & MAILBOX_WANT_SUMMARY) != 0 && !read_summary(c, row)) {
+        buf_clear(&c->r->summary);
+        octets = true;
+    }
+    *from = ask->offset < size ? ask->offset : size;
+    *to = ask->length < size - *from ? *from + ask->length : size;
+    if (!octets) {
+        *to = *from;
+    }
+}
+
+static bool read_bytes(struct fetch_context *c, const struct fetch_row *row, uint64_t at, uint64_t to,
+                       size_t most)
+{
+    size_t len = to - at < most ? (size_t)(to - at) : most;
+    buf_clear(&c->r->bytes);
+    return len == 0 ||
+           (message_read(&c->r->segments, &row->place, at, len, &c->r->bytes) && c->r->bytes.len == len);
+}
+
+/*
+ * The message is looked up once more, now, or if something of it has been sent by the next question. If it still cannot be
+ * read there, that is said.
+ */
+static void look_again(struct fetch_context *c, const struct fetch_row *row, uint64_t at)
+{
+    if (at > 0 && (row->uid != c->ask->uid || at != c->ask->from)) {
+        c->full = true;
+        c->next = row->uid;
+        c->next_offset = at;
+    } else if (c->retried != row->uid) {
+        c->retried = row->uid;
+        c->moved = true;
+    } else {
+        log_error("message %u of an account cannot be read from segment %lld; `veredus verify` says more",
+                  row->uid, (long long)row->place.segment);
+        c->failed = true;
+    }
+}
+
+static void send_packed(struct fetch_context *c)
+{
+    if (c->r->packed.len > 0) {
+        struct mailbox_messages messages = {.ticket = c->ask->ticket, .packed = buf_str(&c->r->packed)};
+        role_send(c->peer, &mailbox_messages_type, &messages);
+        buf_clear(&c->r->packed);
+    }
+}
+
+/* The rest of a message in pieces, until the window is full. */
+static void send_pieces(struct fetch_context *c, const struct fetch_row *row, uint64_t at, uint64_t to)
+{
+    while (at < to) {
+        if (c->used >= c->ask->window || channel_queued(c->peer->channel) > QUEUE_ENOUGH) {
+            c->full = true;
+            c->next = row->uid;
+            c->next_offset = at;
+            return;
+        }
+        if (!read_bytes(c, row, at, to, IPC_CHUNK_MAX)) {
+            look_again(c, row, at);
+            return;
+        }
+        at += c->r->bytes.len;
+        c->used += c->r->bytes.len;
+        struct mailbox_piece piece = {
+            .ticket = c->ask->ticket, .last = at == to, .bytes = buf_str(&c->r->bytes)};
+        role_send(c->peer, &mailbox_piece_type, &piece);
+    }
+}
+
+static void send_message(struct fetch_context *c, const struct fetch_row *row)
+{
+    uint64_t from;
+    uint64_t to;
+    wanted(c, row, &from, &to);
+    if (row->uid == c->ask->uid && c->ask->from > from) {
+        send_packed(c);
+        send_pieces(c, row, c->ask->from, to);
+        return;
+    }
+    if (!read_bytes(c, row, from, to, FIRST_BYTES)) {
+        look_again(c, row, 0);
+        return;
+    }
+    struct mailbox_message message = {.ticket = c->ask->ticket,
+                                      .uid = row->uid,
+                                      .size = row->place.size,
+                                      .internal_ms = row->internal_ms,
+                                      .saved_ms = row->saved_ms,
+                                      .whole = from + c->r->bytes.len == to,
+                                      .record = str_make(row->place.id.bytes, IDENT_SIZE),
+                                      .summary = buf_str(&c->r->summary),
+                                      .bytes = buf_str(&c->r->bytes)};
+    c->used += sizeof(message) + c->r->summary.len + c->r->bytes.len;
+    if (message.whole && mailbox_pack(&message, &c->r->packed)) {
+        return;
+    }
+    send_packed(c);
+    if (message.whole && mailbox_pack(&message, &c->r->packed)) {
+        return;
+    }
+    role_send(c->peer, &mailbox_message_type, &message);
+    send_pieces(c, row, from + c->r->bytes.len, to);
+}
+
+/* imapd works on what has been sent while the next is read. */
+static void flush_many(struct fetch_context *c)
+{
+    if (channel_queued(c->peer->channel) >= FLUSH_AT) {
+        channel_push(c->peer->channel);
+    }
+}
+
+/* 0, or -1 if the index cannot be read. */
+static int send_rows(struct fetch_context *c, const struct open_mailbox *open, const struct uid_range *range)
+{
+    struct reader *r = c->r;
+    struct fetch_row row;
+    c->moved = false;
+    sqlite3_stmt *q = sql_prepare(r->index, SQL_MESSAGE_READ);
+    if (q == NULL) {
+        return -1;
+    }
+    sql_int(q, 1, open->account);
+    sql_int(q, 2, open->mailbox);
+    sql_int(q, 3, range->first > c->ask->uid ? range->first : c->ask->uid);
+    sql_int(q, 4, range->last);
+    r->index->error[0] = '\0';
+    while (!c->full && !c->moved && sql_row(r->index, q)) {
+        if (!read_row(q, &row)) {
+            c->failed = true;
+        } else if (c->used >= c->ask->window || channel_queued(c->peer->channel) > QUEUE_ENOUGH) {
+            c->full = true;
+            c->next = row.uid;
+            c->next_offset = 0;
+        } else {
+            send_message(c, &row);
+            flush_many(c);
+        }
+    }
+    if (c->full || c->moved) {
+        sql_done(q);
+    }
+    return r->index->error[0] == '\0' ? 0 : -1;
+}
+
+static int send_range(struct fetch_context *c, const struct open_mailbox *open, const struct uid_range *range)
+{
+    struct uid_range rest = *range;
+    int result = send_rows(c, open, &rest);
+    /* A new reading of the index, which sees the new place. */
+    while (result == 0 && c->moved) {
+        rest.first = c->retried;
+        result = send_rows(c, open, &rest);
+    }
+    return result;
+}
+
+void reader_answer_fetch(struct reader *r, struct role_peer *peer, const struct mailbox_fetch *ask)
+{
+    const struct open_mailbox *open = reader_find_handle(r, peer, ask->handle);
+    struct fetch_context c = {.r = r, .peer = peer, .ask = ask};
+    struct str rest = ask->ranges;
+    struct uid_range range;
+    buf_clear(&r->packed);
+    enum mailbox_result result = open == NULL ? MAILBOX_REFUSED : MAILBOX_OK;
+    while (open != NULL && !c.full && uid_ranges_next(&rest, &range)) {
+        if (range.last >= ask->uid && send_range(&c, open, &range) != 0) {
+            log_error("the index cannot be read: %s", r->index->error);
+            result = MAILBOX_TEMPORARY;
+            break;
+        }
+    }
+    if (c.failed) {
+        result = MAILBOX_TEMPORARY;
+    }
+    send_packed(&c);
+    send_end(peer, ask->ticket, result, c.next, c.next_offset);
+}

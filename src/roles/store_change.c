@@ -1,0 +1,656 @@
+/*
+ * IMAP's changes: flags, copies, expunges, appended messages, and mailboxes made, renamed and removed. Each is one request of the
+ * tick's transaction, answered when that has been committed. Part of the store role.
+ */
+#include "roles/store_private.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "store/annotation.h"
+#include "store/folder.h"
+#include "store/move.h"
+#include "store/resolve.h"
+
+#include <string.h>
+
+enum {
+    PARTIAL_MAX = 10000,
+    RANGES_OCTETS = 1 << 20,
+    APPENDED_MAX = 1000,
+    ANSWER_OCTETS = MAILBOX_RANGES_MAX / 2 / 8 * 8
+};
+
+struct appended {
+    struct record_header header;
+    int64_t segment;
+    int64_t offset;
+    uint64_t flags;
+    uint64_t internal_ms;
+    struct buf keywords;
+};
+
+struct store_change {
+    struct store_change *next; /* while parts are missing */
+    uint32_t instance;
+    uint64_t ticket;
+    enum change_kind kind;
+    int64_t account;
+    int64_t mailbox;
+    enum flags_operation operation;
+    uint64_t flags;
+    uint64_t modseq;
+    uint32_t special_use;
+    struct buf name;
+    struct buf other_name;
+    struct buf keywords;
+    struct buf ranges; /* packed */
+    struct appended *appended;
+    size_t appended_count;
+    /* What has become of it. */
+    enum change_result result;
+    uint64_t new_modseq;
+    uint32_t uid_validity;
+    unsigned char id[MAILBOX_OBJECT_ID];
+    struct buf all_keywords;
+    struct buf source_uids;
+    struct buf target_uids;
+};
+
+/* Parts. */
+
+void store_change_free(struct store_change *c)
+{
+    if (c == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < c->appended_count; i++) {
+        buf_free(&c->appended[i].keywords);
+    }
+    mem_free(c->appended);
+    buf_free(&c->name);
+    buf_free(&c->other_name);
+    buf_free(&c->keywords);
+    buf_free(&c->ranges);
+    buf_free(&c->all_keywords);
+    buf_free(&c->source_uids);
+    buf_free(&c->target_uids);
+    mem_free(c);
+}
+
+static struct store_change *take_partial(struct store *s, uint32_t instance, uint64_t ticket)
+{
+    for (struct store_change **link = &s->partial; *link != NULL; link = &(*link)->next) {
+        struct store_change *c = *link;
+        if (c->instance == instance && c->ticket == ticket) {
+            *link = c->next;
+            s->partial_count--;
+            return c;
+        }
+    }
+    return NULL;
+}
+
+void store_change_peer_down(struct store *s, uint32_t instance)
+{
+    struct store_change **link = &s->partial;
+    while (*link != NULL) {
+        struct store_change *c = *link;
+        if (c->instance == instance) {
+            *link = c->next;
+            s->partial_count--;
+            store_change_free(c);
+        } else {
+            link = &c->next;
+        }
+    }
+}
+
+static struct store_change *new_change(const struct role_peer *peer, const struct mailbox_change *ask,
+                                       int64_t account)
+{
+    struct store_change *c = mem_new(struct store_change);
+    if (c == NULL) {
+        return NULL;
+    }
+    c->instance = peer->instance;
+    c->ticket = ask->ticket;
+    c->kind = (enum change_kind)ask->kind;
+    c->account = account;
+    c->mailbox = (int64_t)ask->mailbox;
+    c->operation = (enum flags_operation)ask->operation;
+    c->flags = ask->flags & (FLAG_ANSWERED | FLAG_FLAGGED | FLAG_DELETED | FLAG_SEEN | FLAG_DRAFT);
+    c->modseq = ask->modseq;
+    c->special_use = ask->special_use;
+    c->name = buf_make(MAILBOX_NAME_OCTETS);
+    c->other_name = buf_make(MAILBOX_NAME_OCTETS);
+    c->keywords = buf_make(MAILBOX_KEYWORDS_MAX);
+    c->ranges = buf_make(RANGES_OCTETS);
+    c->all_keywords = buf_make(FLAGS_KEYWORDS_OCTETS);
+    c->source_uids = buf_make(64 << 20);
+    c->target_uids = buf_make(64 << 20);
+    if (!buf_append_str(&c->name, ask->name) || !buf_append_str(&c->other_name, ask->other_name) ||
+        !buf_append_str(&c->keywords, ask->keywords)) {
+        store_change_free(c);
+        return NULL;
+    }
+    return c;
+}
+
+static bool names(const struct store_change *c, int64_t segment)
+{
+    for (size_t i = 0; i < c->appended_count; i++) {
+        if (c->appended[i].segment == segment) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool store_change_names(const struct store *s, int64_t segment)
+{
+    for (const struct store_change *c = s->partial; c != NULL; c = c->next) {
+        if (names(c, segment)) {
+            return true;
+        }
+    }
+    for (const struct store_request *r = s->requests; r != NULL; r = r->next) {
+        if (r->change != NULL && names(r->change, segment)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The record that an imapd has written; nothing is believed but its header. */
+static bool take_appended(struct store *s, const struct role_peer *peer, struct store_change *c,
+                          const struct mailbox_change *ask)
+{
+    unsigned char bytes[RECORD_HEADER];
+    struct segment_info info;
+    struct appended *appended = mem_realloc(c->appended, (c->appended_count + 1) * sizeof(*appended));
+    if (appended == NULL) {
+        return false;
+    }
+    c->appended = appended;
+    struct appended *a = &appended[c->appended_count];
+    *a = (struct appended){.segment = (int64_t)ask->segment,
+                           .offset = (int64_t)ask->offset,
+                           .flags = ask->flags &
+                                    (FLAG_ANSWERED | FLAG_FLAGGED | FLAG_DELETED | FLAG_SEEN | FLAG_DRAFT),
+                           .internal_ms = ask->internal_ms,
+                           .keywords = buf_make(MAILBOX_KEYWORDS_MAX)};
+    if (c->appended_count == APPENDED_MAX || segment_get(s->index, a->segment, &info) != 0 ||
+        info.origin != ROLE_IMAPD || info.instance != peer->instance || info.boot != role_boot(s->role) ||
+        !segment_read_at(&s->segments, a->segment, a->offset, bytes, RECORD_HEADER) ||
+        record_decode_header(bytes, &a->header) != RECORD_GOOD || a->header.kind != RECORD_APPEND ||
+        a->header.envelope_len != 0 || !buf_append_str(&a->keywords, ask->keywords)) {
+        buf_free(&a->keywords);
+        return false;
+    }
+    c->appended_count++;
+    return true;
+}
+
+static void answer_now(struct role_peer *peer, uint64_t ticket, enum change_result result)
+{
+    struct mailbox_changed answer = {.ticket = ticket,
+                                     .result = (uint8_t)result,
+                                     .id = STR_EMPTY,
+                                     .keywords = STR_EMPTY,
+                                     .source_uids = STR_EMPTY,
+                                     .target_uids = STR_EMPTY};
+    role_send(peer, &mailbox_changed_type, &answer);
+}
+
+void store_change_message(struct store *s, struct role_peer *peer, const struct mailbox_change *ask)
+{
+    struct grant grant;
+    struct store_change *c = take_partial(s, peer->instance, ask->ticket);
+    if (ask->kind == CHANGE_KIND_FORGET) {
+        store_change_free(c);
+        answer_now(peer, ask->ticket, CHANGE_RESULT_DONE);
+        return;
+    }
+    if (!grant_check(ask->grant, s->grant_key, &grant) || grant.kind != ROLE_IMAPD ||
+        grant.instance != peer->instance || grant.boot != role_boot(s->role)) {
+        store_change_free(c);
+        answer_now(peer, ask->ticket, CHANGE_RESULT_REFUSED);
+        return;
+    }
+    c = c != NULL ? c : new_change(peer, ask, (int64_t)grant.account);
+    bool fine = c != NULL && c->account == (int64_t)grant.account && c->kind == (enum change_kind)ask->kind &&
+                buf_append_str(&c->ranges, ask->ranges) &&
+                (c->kind != CHANGE_KIND_APPEND || take_appended(s, peer, c, ask));
+    if (fine && ask->more && s->partial_count < PARTIAL_MAX) {
+        c->next = s->partial;
+        s->partial = c;
+        s->partial_count++;
+        if (c->kind == CHANGE_KIND_APPEND) {
+            answer_now(peer, ask->ticket,
+                       CHANGE_RESULT_DONE); /* noted; the last one is answered when all are filed */
+        }
+        return;
+    }
+    struct store_request *r = fine && !ask->more ? store_request_add(s, peer, ask->ticket) : NULL;
+    if (r == NULL) {
+        store_change_free(c);
+        answer_now(peer, ask->ticket, CHANGE_RESULT_TEMPORARY);
+        return;
+    }
+    r->kind = REQUEST_CHANGE;
+    r->change = c;
+}
+
+/* Doing. */
+
+struct ranges {
+    struct uid_range *items;
+    size_t count;
+};
+
+/* Sorted and apart, or not believed. */
+static bool unpack(struct store_change *c, struct ranges *ranges)
+{
+    struct str packed = buf_str(&c->ranges);
+    struct uid_range range;
+    uint32_t before = 0;
+    *ranges = (struct ranges){.items = mem_zalloc(packed.len / 8 + 1, sizeof(*ranges->items))};
+    while (ranges->items != NULL && uid_ranges_next(&packed, &range) && range.first > before) {
+        ranges->items[ranges->count++] = range;
+        before = range.last;
+    }
+    return ranges->items != NULL && packed.len == 0;
+}
+
+static int finish_folder(struct store_change *c, enum folder_result result)
+{
+    static const enum change_result results[] = {
+        [FOLDER_DONE] = CHANGE_RESULT_DONE,     [FOLDER_MISSING] = CHANGE_RESULT_MISSING,
+        [FOLDER_EXISTS] = CHANGE_RESULT_EXISTS, [FOLDER_CANNOT] = CHANGE_RESULT_CANNOT,
+        [FOLDER_LIMIT] = CHANGE_RESULT_LIMIT,   [FOLDER_ERROR] = CHANGE_RESULT_TEMPORARY};
+    c->result = results[result];
+    return result == FOLDER_ERROR ? -1 : 0;
+}
+
+static int missing(struct store_change *c)
+{
+    c->result = CHANGE_RESULT_MISSING;
+    return 0;
+}
+
+static int do_store(struct store *s, struct store_change *c, struct mailbox *mailbox,
+                    const struct ranges *ranges)
+{
+    struct account account;
+    uint64_t bits;
+    uint64_t changed;
+    bool full;
+    if (account_by_id(s->index, c->account, &account) != 1 ||
+        flags_keywords(s->index, mailbox, c->operation == FLAGS_REMOVE ? STR_EMPTY : buf_str(&c->keywords),
+                       &bits, &c->all_keywords, &full) != 0) {
+        return -1;
+    }
+    if (c->operation == FLAGS_REMOVE) {
+        bits = flags_known_keywords(buf_str(&c->all_keywords), buf_str(&c->keywords));
+    }
+    struct flags_change change = {.operation = c->operation,
+                                  .flags = c->flags | bits,
+                                  .unchanged_since = c->modseq,
+                                  .modseq = account.modseq + 1};
+    if (flags_store(s->index, mailbox, &change, ranges->items, ranges->count, &c->source_uids, &changed) !=
+        0) {
+        return -1;
+    }
+    c->new_modseq = mailbox->modseq;
+    c->result = full ? CHANGE_RESULT_LIMIT : CHANGE_RESULT_DONE;
+    if (changed > 0 && account_count(s->index, c->account, 0, 0, change.modseq) != 0) {
+        return -1;
+    }
+    return mailbox_set(s->index, mailbox);
+}
+
+static int note_expunged(void *context, const struct ident *record, uint32_t uid)
+{
+    struct store *s = context;
+    char area[64];
+    struct buf text = {.data = area, .cap = sizeof(area), .limit = sizeof(area)};
+    buf_append_lit(&text, "uid=");
+    buf_append_u64(&text, uid);
+    buf_append_lit(&text, " by=imap");
+    return journal_add(s->index, record, clock_wall_ms(), JOURNAL_EXPUNGED, buf_str(&text));
+}
+
+static int do_expunge(struct store *s, struct store_change *c, struct mailbox *mailbox,
+                      const struct ranges *ranges)
+{
+    struct move_result result = {.source_uids = &c->source_uids};
+    if (expunge_messages(s->index, mailbox, ranges->items, ranges->count, true, note_expunged, s, &result) !=
+        0) {
+        return -1;
+    }
+    c->new_modseq = result.modseq;
+    c->result = CHANGE_RESULT_DONE;
+    return 0;
+}
+
+/* 1: there is room for so many octets more, when others are gone; 0: not, and c->result says so; -1. */
+static int has_room(struct store *s, struct store_change *c, uint64_t octets, uint64_t gone)
+{
+    struct account account;
+    if (account_by_id(s->index, c->account, &account) != 1) {
+        return -1;
+    }
+    int64_t quota = resolve_quota(s->config, &account);
+    if (quota > 0 && octets > gone && account.used_octets + (int64_t)(octets - gone) > quota) {
+        c->result = CHANGE_RESULT_OVER_QUOTA;
+        return 0;
+    }
+    return 1;
+}
+
+static int do_copy(struct store *s, struct store_change *c, struct mailbox *from, const struct ranges *ranges)
+{
+    struct mailbox other;
+    struct mailbox *to = &other;
+    uint64_t octets = 0;
+    int found = folder_find(s->index, c->account, buf_str(&c->name), &other);
+    if (found <= 0) {
+        return found < 0 ? -1 : missing(c);
+    }
+    if (other.id == from->id) {
+        to = from; /* one row has one copy in memory */
+    }
+    if (c->kind == CHANGE_KIND_COPY) {
+        int room = message_octets(s->index, from, ranges->items, ranges->count, &octets) == 0
+                       ? has_room(s, c, octets, 0)
+                       : -1;
+        if (room <= 0) {
+            return room;
+        }
+    }
+    struct move_result result = {.source_uids = &c->source_uids, .target_uids = &c->target_uids};
+    int done =
+        c->kind == CHANGE_KIND_COPY
+            ? copy_messages(s->index, from, to, ranges->items, ranges->count, clock_wall_ms(), &result)
+            : move_messages(s->index, from, to, ranges->items, ranges->count, clock_wall_ms(), &result);
+    c->new_modseq = result.modseq;
+    c->uid_validity = to->uid_validity;
+    c->result = CHANGE_RESULT_DONE;
+    return done;
+}
+
+/* What the selected mailbox is needed for. */
+static int do_in_mailbox(struct store *s, struct store_change *c)
+{
+    struct mailbox mailbox;
+    struct ranges ranges;
+    int found = mailbox_find(s->index, c->account, c->mailbox, &mailbox);
+    if (found <= 0) {
+        return found < 0 ? -1 : missing(c);
+    }
+    int result = -1;
+    if (!unpack(c, &ranges)) {
+        c->result = CHANGE_RESULT_REFUSED;
+        result = 0;
+    } else if (c->kind == CHANGE_KIND_STORE) {
+        result = do_store(s, c, &mailbox, &ranges);
+    } else if (c->kind == CHANGE_KIND_EXPUNGE) {
+        result = do_expunge(s, c, &mailbox, &ranges);
+    } else if (c->kind == CHANGE_KIND_SEEN_RECENT) {
+        mailbox.recent_uid = mailbox.uid_next;
+        c->result = CHANGE_RESULT_DONE;
+        result = mailbox_set(s->index, &mailbox);
+    } else {
+        result = do_copy(s, c, &mailbox, &ranges);
+    }
+    mem_free(ranges.items);
+    return result;
+}
+
+static int file_appended(struct store *s, struct store_change *c, struct mailbox *mailbox,
+                         const struct appended *a, uint64_t modseq)
+{
+    char area[64];
+    struct buf text = {.data = area, .cap = sizeof(area), .limit = sizeof(area)};
+    uint64_t bits;
+    uint32_t uid;
+    bool full;
+    uint64_t now = clock_wall_ms();
+    buf_clear(&c->all_keywords);
+    if (record_keep(s->index, &a->header, a->segment, a->offset, 1) != 0 ||
+        flags_keywords(s->index, mailbox, buf_str(&a->keywords), &bits, &c->all_keywords, &full) != 0) {
+        return -1;
+    }
+    struct filing filing = {.record = a->header.id,
+                            .recipient = MESSAGE_APPENDED,
+                            .size = (uint64_t)a->header.trace_len + a->header.body_len,
+                            .internal_ms = a->internal_ms == 0 ? now : a->internal_ms,
+                            .saved_ms = now,
+                            .flags = a->flags | bits,
+                            .modseq = modseq};
+    if (message_file(s->index, mailbox, &filing, &uid) != 0 || !uid_ranges_append(&c->target_uids, uid)) {
+        return -1;
+    }
+    buf_append_lit(&text, "uid=");
+    buf_append_u64(&text, uid);
+    buf_append_lit(&text, " by=append");
+    return journal_add(s->index, &a->header.id, now, JOURNAL_FILED, buf_str(&text));
+}
+
+/* The message that is replaced: 1 and its octets; 0: it is not there, and c->result says so; -1. */
+static int find_replaced(struct store *s, struct store_change *c, const struct ranges *ranges,
+                         struct mailbox *from, uint64_t *octets)
+{
+    struct message_place place;
+    bool one = ranges->count == 1 && ranges->items[0].first == ranges->items[0].last;
+    int found = one ? mailbox_find(s->index, c->account, c->mailbox, from) : 0;
+    found = found == 1 ? message_find(s->index, from, ranges->items[0].first, &place) : found;
+    c->result = found == 0 ? CHANGE_RESULT_GONE : c->result;
+    return found != 1 ? found : message_octets(s->index, from, ranges->items, 1, octets) == 0 ? 1 : -1;
+}
+
+static int append_messages(struct store *s, struct store_change *c, const struct ranges *ranges)
+{
+    struct mailbox mailbox;
+    struct mailbox other;
+    struct mailbox *from = &other;
+    struct account account;
+    uint64_t octets = 0;
+    uint64_t gone = 0;
+    int found = folder_find(s->index, c->account, buf_str(&c->name), &mailbox);
+    if (found <= 0) {
+        return found < 0 ? -1 : missing(c);
+    }
+    for (size_t i = 0; i < c->appended_count; i++) {
+        octets += (uint64_t)c->appended[i].header.trace_len + c->appended[i].header.body_len;
+    }
+    int there = ranges->count == 0 ? 1 : find_replaced(s, c, ranges, &other, &gone);
+    int room = there == 1 ? has_room(s, c, octets, gone) : there;
+    if (room <= 0) {
+        return room;
+    }
+    if (account_by_id(s->index, c->account, &account) != 1) {
+        return -1;
+    }
+    for (size_t i = 0; i < c->appended_count; i++) {
+        if (file_appended(s, c, &mailbox, &c->appended[i], account.modseq + 1) != 0) {
+            return -1;
+        }
+    }
+    if (mailbox.uid_next - mailbox.paged_uid >= FLAGS_FOLD_AT && flags_fold(s->index, &mailbox) != 0) {
+        return -1;
+    }
+    if (store_watch_takes_recent(s, mailbox.account, mailbox.id)) {
+        mailbox.recent_uid = mailbox.uid_next;
+    }
+    c->new_modseq = account.modseq + 1;
+    c->uid_validity = mailbox.uid_validity;
+    c->result = CHANGE_RESULT_DONE;
+    if (account_count(s->index, c->account, (int64_t)octets, (int64_t)c->appended_count,
+                      account.modseq + 1) != 0 ||
+        mailbox_set(s->index, &mailbox) != 0) {
+        return -1;
+    }
+    if (ranges->count == 0) {
+        return 0;
+    }
+    if (other.id == mailbox.id) {
+        from = &mailbox; /* one row has one copy in memory */
+    }
+    struct move_result result = {.source_uids = NULL};
+    int done = expunge_messages(s->index, from, ranges->items, 1, false, note_expunged, s, &result);
+    c->new_modseq = result.modseq;
+    return done;
+}
+
+static int do_append(struct store *s, struct store_change *c)
+{
+    struct ranges ranges;
+    int result = 0;
+    if (unpack(c, &ranges)) {
+        result = append_messages(s, c, &ranges);
+    } else {
+        c->result = CHANGE_RESULT_REFUSED;
+    }
+    mem_free(ranges.items);
+    return result;
+}
+
+static int do_create(struct store *s, struct store_change *c)
+{
+    struct mailbox mailbox;
+    enum folder_result result =
+        folder_create(s->index, c->account, buf_str(&c->name), c->special_use, clock_wall_ms(), &mailbox);
+    if (result == FOLDER_DONE) {
+        folder_object_id(&mailbox, c->id);
+        c->uid_validity = mailbox.uid_validity;
+    }
+    return finish_folder(c, result);
+}
+
+static int do_subscribe(struct store *s, struct store_change *c)
+{
+    c->result = CHANGE_RESULT_DONE;
+    return folder_subscribe(s->index, c->account, buf_str(&c->name), c->kind == CHANGE_KIND_SUBSCRIBE);
+}
+
+/* One entry from the front: 16 bits its length, 32 bits the value's, both; *removes: it has none. */
+static bool next_annotation(struct str *packed, struct str *entry, struct str *value, bool *removes)
+{
+    if (packed->len < 6) {
+        return false;
+    }
+    size_t entry_len = read_le16(packed->data);
+    uint32_t value_len = read_le32(packed->data + 2);
+    *removes = value_len == UINT32_MAX;
+    value_len = *removes ? 0 : value_len;
+    if (entry_len == 0 || entry_len > ANNOTATION_ENTRY_MAX || value_len > ANNOTATION_VALUE_MAX ||
+        packed->len - 6 < entry_len + value_len) {
+        return false;
+    }
+    *entry = str_sub(*packed, 6, 6 + entry_len);
+    *value = str_sub(*packed, 6 + entry_len, 6 + entry_len + value_len);
+    *packed = str_from(*packed, 6 + entry_len + value_len);
+    return true;
+}
+
+/* Whether all entries are good and find room; c->result says what not. -1. */
+static int check_annotations(struct store *s, struct store_change *c, int64_t mailbox)
+{
+    struct str rest = buf_str(&c->ranges);
+    struct str entry;
+    struct str value;
+    bool removes;
+    int64_t of_mailbox;
+    int64_t of_account;
+    int64_t added = 0;
+    if (annotation_count(s->index, c->account, mailbox, &of_mailbox, &of_account) != 0) {
+        return -1;
+    }
+    while (next_annotation(&rest, &entry, &value, &removes)) {
+        int there = removes ? 1 : annotation_exists(s->index, c->account, mailbox, entry);
+        if (there < 0) {
+            return -1;
+        }
+        added += there == 0;
+    }
+    bool room = added == 0 ||
+                (of_mailbox + added <= ANNOTATIONS_MAX && of_account + added <= ANNOTATIONS_ACCOUNT_MAX);
+    c->result = rest.len > 0 ? CHANGE_RESULT_REFUSED : room ? CHANGE_RESULT_DONE : CHANGE_RESULT_LIMIT;
+    return 0;
+}
+
+static int do_metadata(struct store *s, struct store_change *c)
+{
+    struct mailbox mailbox = {.id = 0};
+    struct str rest = buf_str(&c->ranges);
+    struct str entry;
+    struct str value;
+    bool removes;
+    int found = c->name.len == 0 ? 1 : folder_find(s->index, c->account, buf_str(&c->name), &mailbox);
+    if (found <= 0) {
+        return found < 0 ? -1 : missing(c);
+    }
+    if (check_annotations(s, c, mailbox.id) != 0) {
+        return -1;
+    }
+    while (c->result == CHANGE_RESULT_DONE && next_annotation(&rest, &entry, &value, &removes)) {
+        if (annotation_set(s->index, c->account, mailbox.id, entry, removes ? NULL : &value) != 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int store_change_do(struct store *s, struct store_request *r)
+{
+    struct store_change *c = r->change;
+    /* It may be done again after a rollback. */
+    buf_clear(&c->all_keywords);
+    buf_clear(&c->source_uids);
+    buf_clear(&c->target_uids);
+    switch (c->kind) {
+    case CHANGE_KIND_APPEND: return do_append(s, c);
+    case CHANGE_KIND_CREATE: return do_create(s, c);
+    case CHANGE_KIND_METADATA: return do_metadata(s, c);
+    case CHANGE_KIND_DELETE: return finish_folder(c, folder_delete(s->index, c->account, buf_str(&c->name)));
+    case CHANGE_KIND_RENAME:
+        return finish_folder(c, folder_rename(s->index, c->account, buf_str(&c->name),
+                                              buf_str(&c->other_name), clock_wall_ms()));
+    case CHANGE_KIND_SUBSCRIBE:
+    case CHANGE_KIND_UNSUBSCRIBE: return do_subscribe(s, c);
+    default: return do_in_mailbox(s, c);
+    }
+}
+
+/* Answering. */
+
+void store_change_answer(struct store *s, struct store_request *r, bool committed)
+{
+    struct store_change *c = r->change;
+    struct role_peer *peer = role_peer_find(s->role, r->peer_kind, r->peer_instance);
+    struct str source = buf_str(&c->source_uids);
+    struct str target = buf_str(&c->target_uids);
+    r->change = NULL;
+    if (!committed || !buf_ok(&c->source_uids) || !buf_ok(&c->target_uids)) {
+        answer_now(peer, r->ticket, CHANGE_RESULT_TEMPORARY);
+        store_change_free(c);
+        return;
+    }
+    do {
+        struct mailbox_changed answer = {.ticket = r->ticket,
+                                         .result = (uint8_t)c->result,
+                                         .modseq = c->new_modseq,
+                                         .uid_validity = c->uid_validity,
+                                         .id = str_make(c->id, sizeof(c->id)),
+                                         .keywords = buf_str(&c->all_keywords),
+                                         .source_uids = str_sub(source, 0, ANSWER_OCTETS),
+                                         .target_uids = str_sub(target, 0, ANSWER_OCTETS)};
+        source = str_from(source, ANSWER_OCTETS);
+        target = str_from(target, ANSWER_OCTETS);
+        answer.more = source.len > 0 || target.len > 0;
+        role_send(peer, &mailbox_changed_type, &answer);
+    } while (source.len > 0 || target.len > 0);
+    store_change_free(c);
+}
