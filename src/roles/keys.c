@@ -51,11 +51,23 @@ static void peer_down(struct role *role, struct role_peer *peer)
 
 /* Signing. */
 
+/*
+ * The supervisor sends a new key to this role before it sends the certificate to those who ask; so what they ask for waits here at
+ * the latest.
+ */
+static void take_new_keys(void *context)
+{
+    struct role *role = context;
+    if (role->control != NULL) {
+        channel_drain(role->control);
+    }
+}
+
 static void signer_ready(void *context, unsigned what)
 {
     (void)what;
     struct signer *signer = context;
-    if (key_ring_serve(signer->keys->ring, signer->fd)) {
+    if (key_ring_serve(signer->keys->ring, signer->fd, take_new_keys, signer->keys->role)) {
         return;
     }
     loop_unwatch(&signer->watch);

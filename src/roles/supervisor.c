@@ -120,9 +120,7 @@ bool supervisor_reload(struct supervisor *s, struct buf *errors)
     s->config_text = text;
     s->generation++;
     log_setup("supervisor", 0, (enum log_level)config->log_level, config->log_json);
-    for (size_t i = 0; i < s->child_count; i++) {
-        supervisor_configure_child(s, &s->children[i], false);
-    }
+    supervisor_configure_children(s);
     supervisor_unbind_unwanted(s);
     supervisor_start_children(s);
     for (size_t i = 0; i < s->listener_count; i++) {

@@ -181,7 +181,7 @@ static void send_config(struct supervisor *s, struct child *child)
     channel_send_fd(child->control, &control_config_type, &message, fd);
 }
 
-void supervisor_configure_child(struct supervisor *s, struct child *child, bool first)
+static void configure_child(struct supervisor *s, struct child *child, bool first)
 {
     if (!is_running(child)) {
         return;
@@ -199,6 +199,22 @@ void supervisor_configure_child(struct supervisor *s, struct child *child, bool 
         send_config(s, child);
     }
     buf_free(&errors);
+}
+
+void supervisor_configure_children(struct supervisor *s)
+{
+    for (size_t i = 0; i < s->child_count; i++) {
+        struct child *child = &s->children[i];
+        if (child->kind == ROLE_KEYS && is_running(child)) {
+            configure_child(s, child, false);
+            channel_push(child->control);
+        }
+    }
+    for (size_t i = 0; i < s->child_count; i++) {
+        if (s->children[i].kind != ROLE_KEYS) {
+            configure_child(s, &s->children[i], false);
+        }
+    }
 }
 
 static void send_admin(struct supervisor *s, struct child *child)
@@ -224,7 +240,7 @@ static void introduce(struct child *child)
                                   .boot_id = str_of(s->boot_id),
                                   .data_dir = str_of(has_files ? s->store_dir : "")};
     channel_send(child->control, &control_setup_type, &setup);
-    supervisor_configure_child(s, child, true);
+    configure_child(s, child, true);
     if (!s->options->fence) {
         connect_child(child);
         if (child->kind == ROLE_STORE) {

@@ -93,7 +93,7 @@ uint32_t supervisor_gid(const struct supervisor *s, enum role_kind kind);
 /* Makes the slots that the configuration asks for and starts those that do not run. */
 void supervisor_start_children(struct supervisor *s);
 /* Gives a running child the current configuration (and what came or went with it). */
-void supervisor_configure_child(struct supervisor *s, struct child *child, bool first);
+void supervisor_configure_children(struct supervisor *s);
 /* Tells the children of this kind, or all with ROLE_KINDS, to finish within grace_ms. */
 void supervisor_drain(struct supervisor *s, enum role_kind kind, uint32_t grace_ms);
 /* A child process has ended (from waitpid). */

@@ -8,17 +8,17 @@
 
 #include <stdint.h>
 
-enum { SIGN_NAME_MAX = 128, SIGN_DATA_MAX = 2048, SIGN_SIGNATURE_MAX = 1024, SIGN_TIMEOUT_MS = 2000 };
+enum { SIGN_KEY_ID_SIZE = 32, SIGN_DATA_MAX = 2048, SIGN_SIGNATURE_MAX = 1024, SIGN_TIMEOUT_MS = 2000 };
 enum sign_padding { SIGN_PADDING_NONE, SIGN_PADDING_PKCS1, SIGN_PADDING_PSS };
 
 struct sign_request {
-    uint32_t serial;   /* comes back in the answer */
-    uint16_t name_len; /* of the tls section */
+    uint32_t serial; /* comes back in the answer */
     uint16_t data_len;
     uint8_t padding;  /* enum sign_padding; for RSA */
     uint8_t digested; /* 1: `data` is a digest made with `digest`; 0: it is the text to be signed */
     char digest[16];  /* "SHA256" and so on, NUL-terminated; empty where the key's algorithm needs none */
-    char name[SIGN_NAME_MAX];
+    /* Which key: SHA-256 of its SubjectPublicKeyInfo. By a name, the old certificate could get the new key's signature. */
+    unsigned char key_id[SIGN_KEY_ID_SIZE];
     unsigned char data[SIGN_DATA_MAX];
 };
 

@@ -13,12 +13,12 @@
 #include <openssl/params.h>
 #include <openssl/provider.h>
 #include <openssl/rsa.h>
+#include <openssl/x509.h>
 #include <string.h>
 
 struct remote_key {
     EVP_PKEY *public_key; /* of the default provider */
-    size_t name_len;
-    char name[SIGN_NAME_MAX];
+    unsigned char id[SIGN_KEY_ID_SIZE];
 };
 
 /* One signature: the digest is made here, only its signature elsewhere. */
@@ -32,14 +32,22 @@ struct remote_signature {
 static tls_sign sign_callback;
 static void *sign_context;
 
-static struct remote_key *key_new_for(EVP_PKEY *public_key, struct str name)
+bool provider_key_id(EVP_PKEY *key, unsigned char *key_id)
 {
-    struct remote_key *key = name.len < SIGN_NAME_MAX ? mem_new(struct remote_key) : NULL;
+    unsigned char *der = NULL;
+    int len = i2d_PUBKEY(key, &der);
+    bool fine = len > 0 && EVP_Digest(der, (size_t)len, key_id, NULL, EVP_sha256(), NULL) == 1;
+    OPENSSL_free(der);
+    return fine;
+}
+
+static struct remote_key *key_new_for(EVP_PKEY *public_key, const unsigned char id[SIGN_KEY_ID_SIZE])
+{
+    struct remote_key *key = mem_new(struct remote_key);
     if (key != NULL) {
         EVP_PKEY_up_ref(public_key);
         key->public_key = public_key;
-        key->name_len = name.len;
-        memcpy(key->name, name.data, name.len);
+        memcpy(key->id, id, SIGN_KEY_ID_SIZE);
     }
     return key;
 }
@@ -65,7 +73,7 @@ static void *key_dup(const void *data, int selection)
 {
     (void)selection;
     const struct remote_key *key = data;
-    return key_new_for(key->public_key, str_make(key->name, key->name_len));
+    return key_new_for(key->public_key, key->id);
 }
 
 static int key_has(const void *data, int selection)
@@ -138,8 +146,7 @@ static int key_import(void *data, int selection, const OSSL_PARAM params[])
     memcpy(&from, p->data, sizeof(from));
     EVP_PKEY_up_ref(from->public_key);
     key->public_key = from->public_key;
-    key->name_len = from->name_len;
-    memcpy(key->name, from->name, from->name_len);
+    memcpy(key->id, from->id, sizeof(key->id));
     return 1;
 }
 
@@ -262,10 +269,10 @@ static int ask(struct remote_signature *s, struct str text, bool digested, unsig
                size_t *out_len, size_t room)
 {
     struct buf signature = buf_make(SIGN_SIGNATURE_MAX);
-    bool fine = sign_callback != NULL && text.len <= SIGN_DATA_MAX &&
-                sign_callback(sign_context, str_make(s->key->name, s->key->name_len), s->digest_name,
-                              digested, s->padding, text, &signature) &&
-                signature.len > 0 && signature.len <= room;
+    bool fine =
+        sign_callback != NULL && text.len <= SIGN_DATA_MAX &&
+        sign_callback(sign_context, s->key->id, s->digest_name, digested, s->padding, text, &signature) &&
+        signature.len > 0 && signature.len <= room;
     if (fine) {
         memcpy(out, signature.data, signature.len);
         *out_len = signature.len;
@@ -365,12 +372,13 @@ bool provider_load(tls_sign sign, void *context)
            OSSL_PROVIDER_load(NULL, "default") != NULL && OSSL_PROVIDER_load(NULL, "veredus") != NULL;
 }
 
-EVP_PKEY *provider_key(EVP_PKEY *public_key, struct str name)
+EVP_PKEY *provider_key(EVP_PKEY *public_key)
 {
     const char *type = EVP_PKEY_is_a(public_key, "RSA")  ? "RSA"
                        : EVP_PKEY_is_a(public_key, "EC") ? "EC"
                                                          : "ED25519";
-    struct remote_key *key = key_new_for(public_key, name);
+    unsigned char id[SIGN_KEY_ID_SIZE];
+    struct remote_key *key = provider_key_id(public_key, id) ? key_new_for(public_key, id) : NULL;
     EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_name(NULL, type, properties);
     EVP_PKEY *result = NULL;
     if (key != NULL && context != NULL) {

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "tls/proto_sign.h"
+#include "tls/provider.h"
 
 #include <errno.h>
 #include <openssl/evp.h>
@@ -13,7 +14,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { KEYS_MAX = 64 };
+enum { SECTIONS_MAX = 64, SECTION_NAME_MAX = 256 };
 
 /* Waits for the answer with this serial; answers to requests given up before are thrown away. */
 static bool await_answer(int fd, uint32_t serial, struct sign_answer *answer)
@@ -40,23 +41,21 @@ static bool await_answer(int fd, uint32_t serial, struct sign_answer *answer)
     }
 }
 
-bool remote_key_sign(void *context, struct str name, const char *digest, bool digested, int padding,
-                     struct str data, struct buf *signature)
+bool remote_key_sign(void *context, const unsigned char *key_id, const char *digest, bool digested,
+                     int padding, struct str data, struct buf *signature)
 {
     struct remote_key_client *client = context;
     struct sign_request request = {.serial = ++client->serial,
-                                   .name_len = (uint16_t)name.len,
                                    .data_len = (uint16_t)data.len,
                                    .padding = (uint8_t)padding,
                                    .digested = digested};
     struct sign_answer answer;
     struct str digest_name = str_of(digest);
-    if (client->fd < 0 || name.len > SIGN_NAME_MAX || data.len > SIGN_DATA_MAX ||
-        digest_name.len >= sizeof(request.digest)) {
+    if (client->fd < 0 || data.len > SIGN_DATA_MAX || digest_name.len >= sizeof(request.digest)) {
         return false;
     }
     memcpy(request.digest, digest_name.data, digest_name.len);
-    memcpy(request.name, name.data, name.len);
+    memcpy(request.key_id, key_id, sizeof(request.key_id));
     memcpy(request.data, data.data, data.len);
     if (send(client->fd, &request, sizeof(request), MSG_NOSIGNAL | MSG_DONTWAIT) !=
             (ssize_t)sizeof(request) ||
@@ -67,19 +66,24 @@ bool remote_key_sign(void *context, struct str name, const char *digest, bool di
            buf_append(signature, answer.signature, answer.signature_len);
 }
 
-struct ring_key {
-    size_t name_len;
-    char name[SIGN_NAME_MAX];
-    EVP_PKEY *key;
+struct signing_key {
+    unsigned char id[SIGN_KEY_ID_SIZE];
+    EVP_PKEY *key; /* NULL: there is none */
     /* Ready for the digest and padding that were asked for last: setting it up takes as long as a P-256 signature. */
     EVP_PKEY_CTX *signer;
     char digest[sizeof(((struct sign_request *)NULL)->digest)];
     uint8_t padding;
 };
 
+struct section_keys {
+    size_t name_len;
+    char name[SECTION_NAME_MAX];
+    struct signing_key latest, previous;
+};
+
 struct key_ring {
     size_t count;
-    struct ring_key keys[KEYS_MAX];
+    struct section_keys sections[SECTIONS_MAX];
 };
 
 struct key_ring *key_ring_new(void)
@@ -87,50 +91,76 @@ struct key_ring *key_ring_new(void)
     return mem_new(struct key_ring);
 }
 
+static void free_key(struct signing_key *key)
+{
+    EVP_PKEY_CTX_free(key->signer);
+    EVP_PKEY_free(key->key);
+}
+
 void key_ring_free(struct key_ring *ring)
 {
     if (ring != NULL) {
         for (size_t i = 0; i < ring->count; i++) {
-            EVP_PKEY_CTX_free(ring->keys[i].signer);
-            EVP_PKEY_free(ring->keys[i].key);
+            free_key(&ring->sections[i].latest);
+            free_key(&ring->sections[i].previous);
         }
         mem_free(ring);
     }
 }
 
+/* NULL: there are too many. */
+static struct section_keys *section_named(struct key_ring *ring, struct str name)
+{
+    for (size_t i = 0; i < ring->count; i++) {
+        if (str_equal(str_make(ring->sections[i].name, ring->sections[i].name_len), name)) {
+            return &ring->sections[i];
+        }
+    }
+    if (ring->count == SECTIONS_MAX || name.len > SECTION_NAME_MAX) {
+        return NULL;
+    }
+    struct section_keys *section = &ring->sections[ring->count++];
+    memcpy(section->name, name.data, name.len);
+    section->name_len = name.len;
+    return section;
+}
+
 bool key_ring_add(struct key_ring *ring, struct str name, struct str pem)
 {
     BIO *bio = pem.len > INT32_MAX ? NULL : BIO_new_mem_buf(pem.data, (int)pem.len);
-    EVP_PKEY *key = bio == NULL ? NULL : PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
+    struct signing_key new = {.key = bio == NULL ? NULL : PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL)};
     BIO_free(bio);
-    if (key == NULL || name.len > SIGN_NAME_MAX) {
-        EVP_PKEY_free(key);
+    struct section_keys *section =
+        new.key != NULL &&provider_key_id(new.key, new.id) ? section_named(ring, name) : NULL;
+    if (section == NULL) {
+        free_key(&new);
         return false;
     }
-    for (size_t i = 0; i < ring->count; i++) {
-        if (str_equal(str_make(ring->keys[i].name, ring->keys[i].name_len), name)) {
-            EVP_PKEY_CTX_free(ring->keys[i].signer);
-            ring->keys[i].signer = NULL;
-            EVP_PKEY_free(ring->keys[i].key);
-            ring->keys[i].key = key;
-            return true;
-        }
+    bool same = section->latest.key != NULL && memcmp(section->latest.id, new.id, sizeof(new.id)) == 0;
+    if (same) {
+        free_key(&new);
+        return true;
     }
-    if (ring->count == KEYS_MAX) {
-        EVP_PKEY_free(key);
-        return false;
-    }
-    memcpy(ring->keys[ring->count].name, name.data, name.len);
-    ring->keys[ring->count].name_len = name.len;
-    ring->keys[ring->count++].key = key;
+    free_key(&section->previous);
+    section->previous = section->latest;
+    section->latest = new;
     return true;
 }
 
-static struct ring_key *find_key(struct key_ring *ring, struct str name)
+static bool is_key(const struct signing_key *key, const unsigned char id[SIGN_KEY_ID_SIZE])
+{
+    return key->key != NULL && memcmp(key->id, id, SIGN_KEY_ID_SIZE) == 0;
+}
+
+static struct signing_key *find_key(struct key_ring *ring, const unsigned char id[SIGN_KEY_ID_SIZE])
 {
     for (size_t i = 0; i < ring->count; i++) {
-        if (str_equal(str_make(ring->keys[i].name, ring->keys[i].name_len), name)) {
-            return &ring->keys[i];
+        struct section_keys *section = &ring->sections[i];
+        if (is_key(&section->latest, id)) {
+            return &section->latest;
+        }
+        if (is_key(&section->previous, id)) {
+            return &section->previous;
         }
     }
     return NULL;
@@ -153,7 +183,7 @@ static EVP_PKEY_CTX *new_signer(EVP_PKEY *key, const EVP_MD *md, uint8_t padding
     return signer;
 }
 
-static bool sign_digest(struct ring_key *key, const struct sign_request *request, unsigned char *out,
+static bool sign_digest(struct signing_key *key, const struct sign_request *request, unsigned char *out,
                         size_t *len)
 {
     const EVP_MD *md = EVP_get_digestbyname(request->digest);
@@ -180,21 +210,18 @@ static bool sign_text(EVP_PKEY *key, const struct sign_request *request, unsigne
     return fine;
 }
 
-static bool sign(struct key_ring *ring, const struct sign_request *request, struct sign_answer *answer)
+static bool sign(struct signing_key *key, const struct sign_request *request, struct sign_answer *answer)
 {
-    if (request->name_len > SIGN_NAME_MAX || request->data_len > SIGN_DATA_MAX ||
-        memchr(request->digest, '\0', sizeof(request->digest)) == NULL) {
-        return false;
-    }
-    struct ring_key *key = find_key(ring, str_make(request->name, request->name_len));
     size_t len = sizeof(answer->signature);
-    bool fine = key != NULL && (request->digested ? sign_digest(key, request, answer->signature, &len)
-                                                  : sign_text(key->key, request, answer->signature, &len));
+    bool fine = key != NULL && request->data_len <= SIGN_DATA_MAX &&
+                memchr(request->digest, '\0', sizeof(request->digest)) != NULL &&
+                (request->digested ? sign_digest(key, request, answer->signature, &len)
+                                   : sign_text(key->key, request, answer->signature, &len));
     answer->signature_len = fine ? (uint16_t)len : 0;
     return fine;
 }
 
-bool key_ring_serve(struct key_ring *ring, int fd)
+bool key_ring_serve(struct key_ring *ring, int fd, key_ring_refresh refresh, void *context)
 {
     struct sign_request request;
     ssize_t n = recv(fd, &request, sizeof(request), MSG_DONTWAIT | MSG_TRUNC);
@@ -204,7 +231,12 @@ bool key_ring_serve(struct key_ring *ring, int fd)
     if (n != (ssize_t)sizeof(request)) {
         return false;
     }
+    struct signing_key *key = find_key(ring, request.key_id);
+    if (key == NULL) {
+        refresh(context);
+        key = find_key(ring, request.key_id);
+    }
     struct sign_answer answer = {.serial = request.serial};
-    sign(ring, &request, &answer);
+    sign(key, &request, &answer);
     return send(fd, &answer, sizeof(answer), MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)sizeof(answer);
 }

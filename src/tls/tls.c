@@ -72,7 +72,7 @@ static bool use_certificate(SSL_CTX *ssl, struct str pem, struct str name, struc
         }
         fine = SSL_CTX_add0_chain_cert(ssl, next) == 1;
     }
-    EVP_PKEY *key = fine ? provider_key(X509_get0_pubkey(leaf), name) : NULL;
+    EVP_PKEY *key = fine ? provider_key(X509_get0_pubkey(leaf)) : NULL;
     fine = key != NULL && SSL_CTX_use_PrivateKey(ssl, key) == 1;
     EVP_PKEY_free(key);
     X509_free(leaf);

@@ -18,9 +18,11 @@ enum tls_result {
     TLS_FAILED  /* tls_error() says why */
 };
 
-/* Signs for the certificate named `name`; see proto_sign.h. False: refused or not answered in time. */
-typedef bool (*tls_sign)(void *context, struct str name, const char *digest, bool digested, int padding,
-                         struct str data, struct buf *signature);
+/*
+ * Signs with the private key of `key_id`, SIGN_KEY_ID_SIZE octets; see proto_sign.h. False: refused or not answered in time.
+ */
+typedef bool (*tls_sign)(void *context, const unsigned char *key_id, const char *digest, bool digested,
+                         int padding, struct str data, struct buf *signature);
 
 /* Once a process, before the sandbox: loads what OpenSSL loads lazily and registers the provider. */
 bool tls_setup(tls_sign sign, void *context);
