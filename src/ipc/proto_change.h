@@ -36,7 +36,10 @@ IPC_MESSAGE(mailbox_lock, 16, false, MAILBOX_LOCK_FIELDS);
 #define MAILBOX_UNLOCK_FIELDS(F, M) F(M, U64, handle, 0)
 IPC_MESSAGE(mailbox_unlock, 17, false, MAILBOX_UNLOCK_FIELDS);
 
-/* `uids`: 32 bits each. Answered when it has been committed. `last`: the final part of this expunge. */
+/*
+ * `uids`: 32 bits each; none: nothing to remove. Answered when it has been committed. `last`: the final part of this expunge; where
+ * it is answered with MAILBOX_OK the lock is free again.
+ */
 #define MAILBOX_EXPUNGE_FIELDS(F, M)                                                                         \
     F(M, U64, ticket, 0)                                                                                     \
     F(M, U64, handle, 0)                                                                                     \

@@ -291,15 +291,12 @@ static enum pop3_request command_rset(struct pop3_server *s, struct buf *out)
     return POP3_INPUT;
 }
 
+/* Also with nothing to remove: the mailbox is free again before the client hears so, who may come back at once. */
 static enum pop3_request command_quit(struct pop3_server *s, struct buf *out)
 {
-    if (s->deleted_count > 0) {
-        return POP3_EXPUNGE;
-    }
-    pop3_ok(out, "Bye");
-    s->state = POP3_CLOSED;
-    s->close_reason = "quit";
-    return POP3_CLOSE;
+    (void)s;
+    (void)out;
+    return POP3_EXPUNGE;
 }
 
 void pop3_server_expunged(struct pop3_server *s, bool fine, struct buf *out)
@@ -308,7 +305,7 @@ void pop3_server_expunged(struct pop3_server *s, bool fine, struct buf *out)
         return;
     }
     s->waiting = POP3_INPUT;
-    if (fine) {
+    if (fine || s->deleted_count == 0) {
         pop3_ok(out, "Bye");
     } else {
         buf_append_lit(

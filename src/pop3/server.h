@@ -30,9 +30,10 @@ enum pop3_request {
     POP3_INPUT,
     POP3_VERIFY, /* server->login_name and login_password: pop3_server_verified() */
     POP3_OPEN, /* lock and list the mailbox of server->grant: pop3_server_entry() for each, pop3_server_opened() */
-    POP3_READ,      /* server->read_uid, read_offset, read_length: pop3_server_bytes() */
-    POP3_DRAIN,     /* send `out`, then run again */
-    POP3_EXPUNGE,   /* remove those of server->messages that are deleted: pop3_server_expunged() */
+    POP3_READ,  /* server->read_uid, read_offset, read_length: pop3_server_bytes() */
+    POP3_DRAIN, /* send `out`, then run again */
+    /* remove those of server->messages that are deleted, if any, and give the mailbox back: pop3_server_expunged() */
+    POP3_EXPUNGE,
     POP3_START_TLS, /* send `out`, throw away input, shake hands: pop3_server_tls_started() */
     POP3_CLOSE      /* send `out` and close; server->close_reason says why */
 };

@@ -298,6 +298,9 @@ static bool expunged(struct pop3_session *s, const struct mailbox_expunged *answ
     if (answer->result == MAILBOX_OK && s->expunge_at < s->server.message_count) {
         return !wait_for(s, send_expunge(s));
     }
+    if (answer->result == MAILBOX_OK) {
+        s->lock = 0;
+    }
     pop3_server_expunged(&s->server, answer->result == MAILBOX_OK, &s->connection.out);
     return true;
 }

@@ -108,6 +108,12 @@ static void ask_expunge(struct store *s, struct role_peer *peer, const struct ma
 {
     const struct mailbox_lock_entry *lock = find_lock(s, peer->instance, ask->handle);
     struct mailbox_expunged answer = {.ticket = ask->ticket, .result = MAILBOX_REFUSED};
+    if (lock != NULL && ask->last && ask->uids.len == 0) {
+        remove_locks(s, peer->instance, ask->handle);
+        answer.result = MAILBOX_OK;
+        role_send(peer, &mailbox_expunged_type, &answer);
+        return;
+    }
     struct store_request *r = lock == NULL ? NULL : store_request_add(s, peer, ask->ticket);
     if (r == NULL) {
         role_send(peer, &mailbox_expunged_type, &answer);
@@ -116,6 +122,7 @@ static void ask_expunge(struct store *s, struct role_peer *peer, const struct ma
     r->kind = REQUEST_EXPUNGE;
     r->handle = ask->handle;
     r->account = lock->account;
+    r->last = ask->last;
     r->failed = !buf_append_str(&r->uids, ask->uids);
 }
 
@@ -193,6 +200,9 @@ void store_mailbox_answer(struct store *s, const struct store_request *r, bool c
         }
         answer_lock(peer, r->ticket, fine ? MAILBOX_OK : MAILBOX_TEMPORARY, fine ? r->handle : 0);
         return;
+    }
+    if (fine && r->last) {
+        remove_locks(s, r->peer_instance, r->handle);
     }
     struct mailbox_expunged answer = {.ticket = r->ticket, .result = fine ? MAILBOX_OK : MAILBOX_TEMPORARY};
     role_send(peer, &mailbox_expunged_type, &answer);

@@ -61,6 +61,7 @@ struct store_request {
     uint64_t handle;
     int64_t account;
     bool failed;
+    bool last;         /* EXPUNGE: the lock is free afterwards */
     struct buf uids;   /* EXPUNGE */
     struct buf packet; /* RESULT: the encoded message */
     struct store_change *change;

@@ -7,6 +7,7 @@ import signal
 import smtplib
 import socket
 import subprocess
+import threading
 import time
 
 import pytest
@@ -38,12 +39,17 @@ def connect(server, name="mx"):
 
 
 def open_pop3(server, password=PASSWORD):
+    stream = name_pop3(server)
+    return stream, talk(stream, f"PASS {password}")
+
+
+def name_pop3(server):
+    """A POP3 session as far as USER."""
     plain = socket.create_connection(("127.0.0.1", server.ports["pop3s"]), timeout=30)
     stream = CLIENT_TLS.wrap_socket(plain).makefile("rwb")
     assert stream.readline().startswith(b"+OK")
-    for line in (f"USER {ME}", f"PASS {password}"):
-        answer = talk(stream, line)
-    return stream, answer
+    assert talk(stream, f"USER {ME}").startswith(b"+OK")
+    return stream
 
 
 def talk(stream, line):
@@ -98,6 +104,15 @@ def test_started_by_a_plain_user():
             session.sendmail("a@client.example", [ME], message_of(1))
         plain.wait_for_mail(ME, 1)
         assert plain.stop() == 0
+
+
+def test_a_mailbox_is_free_after_quit(server):
+    """At once, for a session that another imapd serves, too."""
+    streams = [name_pop3(server) for _ in range(40)]
+    for stream in streams:
+        answer = talk(stream, f"PASS {PASSWORD}")
+        assert answer.startswith(b"+OK"), answer
+        assert talk(stream, "QUIT").startswith(b"+OK")
 
 
 # Roles that die.
@@ -251,15 +266,31 @@ def test_a_bad_configuration_changes_nothing(server, wrong, word):
     server.command("reload")
 
 
-def test_reload_brings_a_new_certificate(server):
-    def served():
-        with socket.create_connection(("127.0.0.1", server.ports["submissions"]), timeout=30) as plain:
-            with CLIENT_TLS.wrap_socket(plain) as session:
-                return session.getpeercert(binary_form=True)
-    before = served()
-    make_certificate(server.directory, server.hostname)
-    server.command("reload")
-    wait_until(lambda: served() != before, 20, "the new certificate is served")
+def test_reload_brings_new_certificates(server):
+    """Handshakes go on meanwhile, with the old one or with the new one, and none of them fails."""
+    seen, failures, over = set(), [], threading.Event()
+
+    def shake_hands():
+        while not over.is_set():
+            try:
+                with socket.create_connection(("127.0.0.1", server.ports["submissions"]), timeout=30) as plain:
+                    with CLIENT_TLS.wrap_socket(plain) as session:
+                        seen.add(session.getpeercert(binary_form=True))
+            except OSError as error:
+                failures.append(error)
+    threads = [threading.Thread(target=shake_hands) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for count in range(2, 12):
+            make_certificate(server.directory, server.hostname)
+            server.command("reload")
+            wait_until(lambda: len(seen) >= count or failures, 20, "the new certificate is served")
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert not failures and len(seen) == 11
 
 
 # Few descriptors.

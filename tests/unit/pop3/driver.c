@@ -66,7 +66,8 @@ static void read_message(struct driver *d, struct buf *out)
 
 static void expunge(struct driver *d, struct buf *out)
 {
-    d->expunged++;
+    d->given_back++;
+    d->expunged += d->server.deleted_count > 0;
     for (size_t i = 0; !d->expunge_fails && i < d->server.message_count; i++) {
         if (d->server.messages[i].deleted) {
             d->messages[d->server.messages[i].uid - 7] = STR_EMPTY;

@@ -28,7 +28,8 @@ struct driver {
     size_t most;     /* octets that waited for the client at a time */
     unsigned verified;
     unsigned opened;
-    unsigned expunged; /* times */
+    unsigned expunged;   /* times */
+    unsigned given_back; /* QUIT was answered after it */
     unsigned tls_started;
     bool closed;
 };

@@ -126,6 +126,7 @@ static void test_removed_only_at_quit(void **state)
         driver_say(&d, STR("DELE 1\r\nDELE 3\r\n"), 0);
         driver_say(&d, str_of(ends[i]), 0);
         assert_int_equal(d.expunged, 0);
+        assert_int_equal(d.given_back, i == 1);
         assert_int_equal(d.messages[0].len, 35);
         driver_free(&d);
     }
@@ -158,6 +159,12 @@ static void test_removal_fails(void **state)
                "show again next "
                "time\r\n");
     assert_true(d.closed);
+    driver_free(&d);
+
+    open_mailbox(&d);
+    d.expunge_fails = true;
+    driver_say(&d, STR("QUIT\r\n"), 0); /* nothing was to be removed */
+    expect(&d, "+OK Bye\r\n");
     driver_free(&d);
 }
 
