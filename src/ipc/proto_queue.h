@@ -12,9 +12,12 @@
 
 #include "ipc/channel.h"
 
-enum { QUEUE_VERSION = 1 };
+enum { QUEUE_VERSION = 2 };
 
-/* relay -> store: room for so many further jobs. */
+/*
+ * relay -> store: room for so many further jobs. The first one to a store, which may be of none, says that all that is HELD has
+ * been told.
+ */
 #define QUEUE_ROOM_FIELDS(F, M) F(M, U32, jobs, 100000)
 IPC_MESSAGE(queue_room, 1, false, QUEUE_ROOM_FIELDS);
 
@@ -40,6 +43,15 @@ enum queue_outcome {
     F(M, STR, address, 64) /* remote address text */                                                         \
     F(M, STR, tls, 128)    /* version and cipher; or "none: " and why; empty: not offered */
 IPC_MESSAGE(queue_result, 2, false, QUEUE_RESULT_FIELDS);
+
+/*
+ * relay -> store, before the first ROOM: it has results of this message for this domain that an earlier store did not acknowledge,
+ * or is still at it. A job for the rest of it must go to no other relay, which knows nothing of them.
+ */
+#define QUEUE_HELD_FIELDS(F, M)                                                                              \
+    F(M, STR, message_id, 24)                                                                                \
+    F(M, STR, domain, 256)
+IPC_MESSAGE(queue_held, 3, false, QUEUE_HELD_FIELDS);
 
 /* store -> relay: a message with `recipients` recipients, which follow. */
 #define QUEUE_JOB_FIELDS(F, M)                                                                               \
@@ -69,9 +81,10 @@ IPC_MESSAGE(queue_recipient, 2, false, QUEUE_RECIPIENT_FIELDS);
 #define QUEUE_ACKNOWLEDGED_FIELDS(F, M) F(M, U64, job, 0)
 IPC_MESSAGE(queue_acknowledged, 3, false, QUEUE_ACKNOWLEDGED_FIELDS);
 
-static const struct ipc_type *const queue_to_store_types[] = {&queue_room_type, &queue_result_type};
+static const struct ipc_type *const queue_to_store_types[] = {&queue_room_type, &queue_result_type,
+                                                              &queue_held_type};
 static const struct ipc_receives queue_to_store
-    __attribute__((unused)) = {"relay to store", QUEUE_VERSION, 2, queue_to_store_types};
+    __attribute__((unused)) = {"relay to store", QUEUE_VERSION, 3, queue_to_store_types};
 static const struct ipc_type *const queue_to_relay_types[] = {&queue_job_type, &queue_recipient_type,
                                                               &queue_acknowledged_type};
 static const struct ipc_receives queue_to_relay

@@ -143,11 +143,15 @@ void relay_schedule_soon(struct relay *relay)
 
 void relay_give_room(struct relay *relay, uint32_t jobs)
 {
+    struct role_peer *store = role_peer_of(relay->role, ROLE_STORE);
     relay->room_owed += jobs;
-    struct queue_room room = {.jobs = relay->room_owed};
-    if (!relay->role->draining && relay->started && room.jobs > 0 &&
-        role_send(role_peer_of(relay->role, ROLE_STORE), &queue_room_type, &room)) {
-        relay->room_owed = 0;
+    if (!relay->started || store == NULL || (!relay->introduced && !relay_jobs_tell_held(relay))) {
+        return;
+    }
+    struct queue_room room = {.jobs = relay->role->draining ? 0 : relay->room_owed};
+    if ((room.jobs > 0 || !relay->introduced) && role_send(store, &queue_room_type, &room)) {
+        relay->introduced = true;
+        relay->room_owed -= room.jobs;
     }
 }
 
@@ -180,6 +184,7 @@ static void greet_store(struct relay *relay)
 {
     if (relay->started) {
         relay->room_owed = 0;
+        relay->introduced = false;
         relay_give_room(relay, room_for(relay));
     }
 }

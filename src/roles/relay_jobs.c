@@ -363,6 +363,7 @@ static void stop_job(struct relay_job *job)
 static void make_orphan(struct relay_job *job)
 {
     job->orphan = true;
+    job->told = false;
     for (size_t i = 0; i < job->count; i++) {
         job->results[i].sent = false;
     }
@@ -374,6 +375,7 @@ void relay_jobs_store_down(struct relay *relay)
     for (struct relay_job *job = relay->jobs; job != NULL; job = next) {
         next = job->next;
         if (job->orphan) {
+            job->told = false;
             continue;
         }
         bool committed = job->line != NULL && relay_line_committed(job->line);
@@ -390,6 +392,20 @@ void relay_jobs_store_down(struct relay *relay)
             relay_job_reported(job);
         }
     }
+}
+
+bool relay_jobs_tell_held(struct relay *relay)
+{
+    for (struct relay_job *job = relay->jobs; job != NULL; job = job->next) {
+        if (job->orphan && !job->told) {
+            struct queue_held held = {.message_id = job->message_id, .domain = job->domain_name};
+            job->told = role_send(role_peer_of(relay->role, ROLE_STORE), &queue_held_type, &held);
+            if (!job->told) {
+                return false;
+            }
+        }
+    }
+    return true;
 }
 
 void relay_jobs_drain(struct relay *relay)

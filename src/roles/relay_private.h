@@ -92,6 +92,7 @@ struct relay_job {
     uint64_t id;
     enum relay_job_state state;
     bool orphan;       /* of a store that is gone; its results wait for the next one */
+    bool told;         /* an orphan: the next one knows that it is here */
     bool acknowledged; /* before the server had answered everything */
     struct str message_id;
     struct str domain_name;
@@ -171,6 +172,7 @@ struct relay {
     struct loop_task schedule;
     uint32_t room_owed; /* that the store has not been told of yet */
     bool started;
+    bool introduced; /* the store has been told what is held, and that there is room */
     bool drained;
 };
 
@@ -191,6 +193,8 @@ void relay_job_release(struct relay_job *job);
 /* Results that could not be sent yet. */
 void relay_jobs_resend(struct relay *relay);
 void relay_jobs_store_down(struct relay *relay);
+/* Tells a new store of the orphans it has not heard of. False: the channel is full, call it again. */
+bool relay_jobs_tell_held(struct relay *relay);
 /* Gives back what has not begun. */
 void relay_jobs_drain(struct relay *relay);
 /* Every recipient is decided and no line has the job: only the acknowledgement is awaited. May free the job. */

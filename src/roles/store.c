@@ -464,6 +464,7 @@ static int prepare(struct role *role)
 static int start(struct role *role)
 {
     struct store *s = role->data;
+    store_queue_await_relays(s);
     if (store_segments_load(s) != 0) {
         return -1;
     }

@@ -233,6 +233,8 @@ void store_accounts_set_password(struct store *s, struct str address, struct str
 /* store_queue.c */
 
 struct store_queue *store_queue_new(struct store *s);
+/* At the start, before anything is handed out: what the relays hold that were there before. */
+void store_queue_await_relays(struct store *s);
 void store_queue_message(struct store *s, struct role_peer *peer, const struct ipc_type *type,
                          const void *message);
 void store_queue_peer_down(struct store *s, uint32_t instance);

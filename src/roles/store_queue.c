@@ -19,11 +19,11 @@ enum {
     TOGETHER_MS = 250, /* what is due within this time is due at one time */
     DUE_AT_A_TIME = 256,
     JOBS_MAX = 100000,
-    RELAYS_MAX = 16,
     ROOM_MAX = 100000,
     WAIT_MAX_MS = 60000,
     NO_ROOM_MS = 1000,
-    RETRY_MS = 500 /* after a transaction that failed */
+    RETRY_MS = 500,      /* after a transaction that failed */
+    HELD_WAIT_MS = 10000 /* for the relays' word on what they hold */
 };
 
 /* Recipients of one message and one next-hop domain, on lease to one relay. */
@@ -56,10 +56,11 @@ struct store_queue {
     struct job *jobs;
     size_t job_count;
     uint64_t next_job;
-    struct relay_room rooms[RELAYS_MAX];
+    struct relay_room rooms[QUEUE_RELAYS_MAX];
     struct loop_timer timer;
     bool released; /* leases of an earlier run have been taken back */
-    bool noticed;  /* notices were written in this turn: they are due themselves */
+    struct held_jobs held;
+    bool noticed; /* notices were written in this turn: they are due themselves */
     struct entry due[DUE_AT_A_TIME];
     struct fresh_job fresh[DUE_AT_A_TIME];
     size_t fresh_count;
@@ -275,12 +276,12 @@ int store_queue_reports(struct store *s)
 
 static struct relay_room *room_of(struct store_queue *q, uint32_t instance)
 {
-    for (size_t i = 0; i < RELAYS_MAX; i++) {
+    for (size_t i = 0; i < QUEUE_RELAYS_MAX; i++) {
         if (q->rooms[i].instance == instance) {
             return &q->rooms[i];
         }
     }
-    for (size_t i = 0; i < RELAYS_MAX; i++) {
+    for (size_t i = 0; i < QUEUE_RELAYS_MAX; i++) {
         if (q->rooms[i].instance == 0) {
             q->rooms[i] = (struct relay_room){.instance = instance};
             return &q->rooms[i];
@@ -296,13 +297,24 @@ static struct relay_room *choose_relay(struct store_queue *q, struct str domain)
     for (size_t i = 0; i < domain.len; i++) {
         hash = hash * 33 + (unsigned char)domain.data[i];
     }
-    for (size_t i = 0; i < RELAYS_MAX; i++) {
-        struct relay_room *room = &q->rooms[(hash + i) % RELAYS_MAX];
+    for (size_t i = 0; i < QUEUE_RELAYS_MAX; i++) {
+        struct relay_room *room = &q->rooms[(hash + i) % QUEUE_RELAYS_MAX];
         if (room->instance != 0 && room->jobs > 0) {
             return room;
         }
     }
     return NULL;
+}
+
+/* Where a job for this goes; NULL: there is no room. What a relay holds waits for room there. */
+static struct relay_room *relay_for(struct store_queue *q, const struct entry *e)
+{
+    uint32_t holder = held_by(&q->held, &e->record, ENTRY_TEXT(e, domain));
+    if (holder == 0) {
+        return choose_relay(q, ENTRY_TEXT(e, domain));
+    }
+    struct relay_room *room = room_of(q, holder);
+    return room != NULL && room->jobs > 0 ? room : NULL;
 }
 
 static void send_job(struct store *s, const struct fresh_job *fresh)
@@ -358,6 +370,7 @@ static void send_fresh(struct store *s)
         fresh->job->next = q->jobs;
         q->jobs = fresh->job;
         q->job_count++;
+        held_given(&q->held, &fresh->job->record, ENTRY_TEXT(&q->due[fresh->due[0]], domain));
         send_job(s, fresh);
         queued_record_free(&fresh->record);
     }
@@ -498,7 +511,7 @@ static int hand_out_due(struct store *s, int count)
             taken[i] = true;
             continue;
         }
-        struct relay_room *room = choose_relay(q, ENTRY_TEXT(e, domain));
+        struct relay_room *room = relay_for(q, e);
         if (room == NULL || q->job_count + q->fresh_count >= JOBS_MAX) {
             continue;
         }
@@ -586,7 +599,7 @@ static void wait_for_next(struct store *s, bool more)
 
 static bool any_room(const struct store_queue *q)
 {
-    for (size_t i = 0; i < RELAYS_MAX; i++) {
+    for (size_t i = 0; i < QUEUE_RELAYS_MAX; i++) {
         if (q->rooms[i].instance != 0 && q->rooms[i].jobs > 0) {
             return true;
         }
@@ -605,10 +618,29 @@ static int run_turn(struct store *s, bool release)
     return count < 0 || hand_out_due(s, count) != 0 ? -1 : count;
 }
 
+static void give_up_waiting(void *context)
+{
+    struct store *s = context;
+    held_give_up(&s->queue->held);
+    store_queue_run(s);
+}
+
+void store_queue_await_relays(struct store *s)
+{
+    for (const struct role_peer *p = s->role->peers; p != NULL; p = p->next) {
+        if (p->kind == ROLE_RELAY && p->instance < s->role->instance) {
+            held_await(&s->queue->held, p->instance);
+        }
+    }
+    if (s->queue->held.awaited_count > 0) {
+        loop_timer_start(s->role->loop, &s->queue->timer, HELD_WAIT_MS, false, give_up_waiting, s);
+    }
+}
+
 void store_queue_run(struct store *s)
 {
     struct store_queue *q = s->queue;
-    if (s->index->in_transaction || s->role->draining) {
+    if (s->index->in_transaction || s->role->draining || q->held.awaited_count > 0) {
         return;
     }
     bool release = may_release(s);
@@ -680,7 +712,13 @@ static void lose_result(struct store *s, const struct role_peer *peer, const str
 void store_queue_message(struct store *s, struct role_peer *peer, const struct ipc_type *type,
                          const void *message)
 {
+    if (type == &queue_held_type) {
+        const struct queue_held *held = message;
+        held_add(&s->queue->held, held->message_id, held->domain, peer->instance);
+        return;
+    }
     if (type == &queue_room_type) {
+        held_told(&s->queue->held, peer->instance);
         struct relay_room *room = room_of(s->queue, peer->instance);
         if (room != NULL) {
             uint32_t jobs = ((const struct queue_room *)message)->jobs;
@@ -701,7 +739,7 @@ void store_queue_message(struct store *s, struct role_peer *peer, const struct i
 void store_queue_peer_down(struct store *s, uint32_t instance)
 {
     struct store_queue *q = s->queue;
-    for (size_t i = 0; i < RELAYS_MAX; i++) {
+    for (size_t i = 0; i < QUEUE_RELAYS_MAX; i++) {
         if (q->rooms[i].instance == instance) {
             q->rooms[i] = (struct relay_room){.instance = 0};
         }
@@ -709,5 +747,6 @@ void store_queue_peer_down(struct store *s, uint32_t instance)
     for (struct job *job = q->jobs; job != NULL; job = job->next) {
         job->gone = job->gone || job->relay == instance;
     }
+    held_relay_gone(&q->held, instance);
     store_queue_run(s);
 }

@@ -5,7 +5,29 @@
 #include "message/dsn.h"
 #include "roles/store_private.h"
 
-enum { JOB_RECIPIENTS_MAX = 100 };
+enum { JOB_RECIPIENTS_MAX = 100, QUEUE_RELAYS_MAX = 16, HELD_BUCKETS = 256 };
+
+/* store_held.c: what relays hold of jobs of an earlier store. All zero: nothing, and no relay is awaited. */
+struct held_jobs {
+    struct held_job *buckets[HELD_BUCKETS];
+    size_t count;
+    uint32_t awaited[QUEUE_RELAYS_MAX]; /* relays that have not told yet */
+    size_t awaited_count;
+};
+
+/* This relay was there before the store, and will tell. */
+void held_await(struct held_jobs *h, uint32_t relay);
+/* It has told everything. */
+void held_told(struct held_jobs *h, uint32_t relay);
+/* Awaits nobody any longer. */
+void held_give_up(struct held_jobs *h);
+/* From an awaited relay; anybody else's word, and a message id that is none, count for nothing. Copies what it needs. */
+void held_add(struct held_jobs *h, struct str message_id, struct str domain, uint32_t relay);
+/* The instance of the relay that holds this message for this domain; 0: none. */
+uint32_t held_by(struct held_jobs *h, const struct ident *record, struct str domain);
+/* A job for it has been given to that relay. */
+void held_given(struct held_jobs *h, const struct ident *record, struct str domain);
+void held_relay_gone(struct held_jobs *h, uint32_t relay);
 
 /* A record of the log that the queue needs: its header and envelope. */
 struct queued_record {

@@ -5,6 +5,8 @@ Each case has a domain and a scripted server of its own. All cases run at the sa
 one that gives up after ten seconds, one whose time-outs are a hundredth of what the RFC says.
 """
 import email
+import os
+import signal
 import smtplib
 import ssl
 
@@ -410,6 +412,28 @@ def test_a_smarthost_for_everything_but_local_mail(tmp_path):
             server.wait_for_empty_queue()
     assert sorted(recipients for _, recipients in peer.messages) == [["a@one.example", "c@one.example"], ["b@two.example"]]
     assert all(peer.in_tls) and 1 <= peer.logins == peer.connections <= 2
+
+
+def test_a_new_store_asks_all_relays_first(tmp_path):
+    """With several relays the store is killed while each has messages that a server is just taking: each of them knows what became
+    of its own, and nothing is sent twice."""
+    domains = [f"d{i}.example" for i in range(24)]
+    with Peer(delay={"final": 0.7}) as peer:
+        routes = "".join(f'route "{domain}" {{ host = "127.0.0.1" port = {peer.port} }}\n' for domain in domains)
+        with Server(tmp_path, sections=routes, processes="relay = 4") as server:
+            server.add_user(ME)
+            for turn in range(4):
+                for domain in domains:
+                    text = f"From: <{ME}>\r\nSubject: {turn}\r\n\r\nx\r\n"
+                    send_message(server.ports["submission"], ME, [f"r{turn}@{domain}"], text, login=ME)
+                wait_until(lambda: peer.commands.count("DATA") > turn * len(domains) + 3, 30, "messages are under way", 0.01)
+                old = server.pids()["store"]
+                os.kill(old[0], signal.SIGKILL)
+                wait_until(lambda: server.pids().get("store", old) != old, 30, "a new store")
+            server.wait_for_empty_queue(60)
+            assert "may be delivered again" not in server.log()
+    taken = [recipient for _, recipients in peer.messages for recipient in recipients]
+    assert sorted(taken) == sorted(f"r{turn}@{domain}" for turn in range(4) for domain in domains)
 
 
 def test_a_connection_is_used_again(world, bounces):
