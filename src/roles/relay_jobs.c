@@ -195,6 +195,7 @@ void relay_job_take(struct relay *relay, const struct queue_job *message)
     }
     job->relay = relay;
     job->id = message->job;
+    job->attempt = message->attempt;
     job->config = config_ref(relay->role->config);
     job->arena = arena_make(JOB_MEMORY);
     job->next = relay->jobs;
@@ -436,6 +437,14 @@ static bool orphan_has(const struct relay_job *orphan, const struct relay_job *j
     return false;
 }
 
+/* A failure that made the store count the attempt was committed, though the relay never heard so: now it is tried anew. */
+static bool is_known(const struct queue_result *result, const struct relay_job *orphan,
+                     const struct relay_job *job)
+{
+    return (result->outcome == OUTCOME_DEFERRED || result->outcome == OUTCOME_UNCERTAIN) &&
+           job->attempt > orphan->attempt;
+}
+
 /* Takes over what an orphan knows of this recipient, once; true if it is still under way there. */
 static bool adopt_result(struct relay_job *job, size_t recipient, struct relay_job *orphan, size_t at)
 {
@@ -445,7 +454,7 @@ static bool adopt_result(struct relay_job *job, size_t recipient, struct relay_j
         return orphan->line != NULL;
     }
     if (!result->sent && ipc_decode(&queue_result_type, buf_str(&result->packet), &message) &&
-        message.outcome != OUTCOME_RELEASED) {
+        message.outcome != OUTCOME_RELEASED && !is_known(&message, orphan, job)) {
         message.job = job->id;
         message.recipient = (uint32_t)recipient;
         set_result(job, recipient, &message);

@@ -92,6 +92,7 @@ struct relay_job {
     uint64_t id;
     enum relay_job_state state;
     bool orphan;       /* of a store that is gone; its results wait for the next one */
+    uint32_t attempt;  /* the store's number of it */
     bool told;         /* an orphan: the next one knows that it is here */
     bool acknowledged; /* before the server had answered everything */
     struct str message_id;

@@ -62,7 +62,9 @@ struct rcpt {
     bool unclear; /* so near to four hours that either will do */
     unsigned attempts;
     unsigned deferred;
-    uint64_t deferred_us; /* the last time; 0: never, or it is not known when it may be tried again */
+    unsigned unacknowledged; /* of them, told to the store that lives */
+    unsigned unknown;        /* of them, told to stores that died: committed or not */
+    uint64_t deferred_us;    /* the last time; 0: never, or it is not known when it may be tried again */
     uint64_t deferred_wall_ms;
     bool hurried; /* a command has changed when it is tried */
 };
@@ -333,10 +335,11 @@ static void check_pause(const struct rcpt *r)
         return;
     }
     uint64_t waited = sim_now() - r->deferred_us;
+    uint64_t least = pause_us(r->deferred - r->unknown);
     uint64_t pause = pause_us(r->deferred);
-    if (waited + SIM_SECOND < pause && !clamped) {
+    if (waited + SIM_SECOND < least && !clamped) {
         wrong("letter %u for <%s> is tried after %.0f s instead of %.0f s (attempt %u)", r->letter->number,
-              r->address, (double)waited / 1e6, (double)pause / 1e6, r->attempts);
+              r->address, (double)waited / 1e6, (double)least / 1e6, r->attempts);
     }
     if (waited > pause + pause / 10 + 70 * SIM_SECOND && disturbed_us + 2 * SIM_MINUTE < r->deferred_us) {
         wrong("letter %u for <%s> is tried after %.0f s instead of at most %.0f s", r->letter->number,
@@ -379,6 +382,7 @@ static void see_deferred(struct rcpt *r)
     uint64_t now = sim_wall_ms();
     uint64_t notice = r->first_ms + delay_ms;
     r->deferred++;
+    r->unacknowledged++;
     r->deferred_us = sim_now();
     r->deferred_wall_ms = now;
     r->hurried = r->may_be_held;
@@ -420,6 +424,7 @@ static void see_acknowledged(uint64_t id)
     for (size_t i = 0; job != NULL && i < job->count; i++) {
         if (job->rcpts[i] != NULL) {
             job->rcpts[i]->holder = IDLE;
+            job->rcpts[i]->unacknowledged = 0;
         }
     }
 }
@@ -450,6 +455,8 @@ static void see_end(struct sim_process *process, enum role_kind kind, uint32_t i
         if (kind == ROLE_STORE) {
             r->live_job = 0;
             r->deferred_us = 0;
+            r->unknown += r->unacknowledged;
+            r->unacknowledged = 0;
             r->unclear = true;
             if (r->holder == TOLD && !told_by_the_living) {
                 r->uncertain++;
