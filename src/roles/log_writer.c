@@ -10,16 +10,41 @@
 #include <semaphore.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
-/* The store applies every 50 ms or so: it need not wake for each flush. */
-enum { SEGMENTS_MAX = 8, SEALED_MAX = 8, WAIT_FOR_SEGMENT_MS = 10000, TELL_MS = 10, PARTS_KEPT = 64 };
+enum {
+    SEGMENTS_MAX = 8,
+    SEALED_MAX = 8,
+    WAIT_FOR_SEGMENT_MS = 10000,
+    TELL_MS = 10, /* the store applies every 50 ms or so: it need not wake for each flush */
+    PARTS_KEPT = 64,
+    GATHER_SHARE = 4, /* of the time that a flush takes, for others to come along */
+    GATHER_LEAST_US = 50,
+    GATHER_MOST_US = 2000,
+    GATHER_PAUSE = 64 /* flushes without waiting after a wait for which nobody came */
+};
 
 struct open_segment {
     uint64_t id;
     uint64_t offset;
     uint64_t size_limit;
     int fd;
+};
+
+/*
+ * Waiting for more before a flush. Those who were answered with the last flush send their next message a moment later; written at
+ * once, the others would go alone, and each half would wait for the flush of the other as well as for its own.
+ */
+struct gathering {
+    struct loop_watch watch;
+    int timer_fd;
+    bool waiting;
+    bool over;         /* the wait for the present batch is */
+    size_t expected;   /* records that may come together */
+    size_t begun_with; /* records when the wait began */
+    unsigned pause;    /* flushes until it is worth another try */
+    uint64_t flush_us; /* how long a flush takes of late */
 };
 
 struct log_writer {
@@ -40,6 +65,7 @@ struct log_writer {
     struct loop_timer tell;  /* runs for TELL_MS after the store was told */
     uint32_t untold;         /* records flushed since */
     int event_fd;
+    struct gathering gathering;
     struct mime mime;   /* of the message under way */
     struct buf summary; /* likewise, as a section of its record */
     struct buf encoded;
@@ -126,11 +152,37 @@ static void no_segment_came(void *context)
     }
 }
 
+static void set_timer(const struct gathering *g, uint64_t us)
+{
+    struct itimerspec in = {.it_value = {.tv_nsec = (long)(us * 1000)}};
+    timerfd_settime(g->timer_fd, 0, &in, NULL);
+}
+
+/* Whether more records may come soon enough to be worth the wait. */
+static bool gather(struct log_writer *w)
+{
+    struct gathering *g = &w->gathering;
+    if (g->over || g->pause > 0 || w->filling->count >= g->expected) {
+        return false;
+    }
+    uint64_t us = g->flush_us / GATHER_SHARE;
+    if (!g->waiting && us >= GATHER_LEAST_US) {
+        g->waiting = true;
+        g->begun_with = w->filling->count;
+        set_timer(g, us < GATHER_MOST_US ? us : GATHER_MOST_US);
+    }
+    return g->waiting;
+}
+
 static void start_writing(void *context)
 {
     struct log_writer *w = context;
-    if (w->writing != NULL || w->filling->count == 0 || !w->started) {
+    if (w->writing != NULL || w->filling->count == 0 || !w->started || gather(w)) {
         return;
+    }
+    if (w->gathering.waiting) {
+        w->gathering.waiting = false;
+        set_timer(&w->gathering, 0);
     }
     while (w->segment_count > 0 && w->segments[0].offset > 0 &&
            w->segments[0].offset + w->filling->octets > w->segments[0].size_limit) {
@@ -150,6 +202,33 @@ static void start_writing(void *context)
     sem_post(&w->work);
 }
 
+static void gathered(void *context, unsigned what)
+{
+    (void)what;
+    struct log_writer *w = context;
+    struct gathering *g = &w->gathering;
+    uint64_t count;
+    if (read(g->timer_fd, &count, sizeof(count)) != (ssize_t)sizeof(count) || !g->waiting) {
+        return;
+    }
+    g->waiting = false;
+    g->over = true;
+    if (w->filling->count == g->begun_with) {
+        g->pause = GATHER_PAUSE;
+    }
+    start_writing(w);
+}
+
+/* After a flush. */
+static void learn(struct log_writer *w, const struct batch *batch)
+{
+    struct gathering *g = &w->gathering;
+    g->flush_us = (3 * g->flush_us + batch->flush_us) / 4;
+    g->expected = batch->count + w->filling->count;
+    g->over = false;
+    g->pause -= g->pause > 0;
+}
+
 static void written(void *context, unsigned what)
 {
     (void)what;
@@ -161,6 +240,7 @@ static void written(void *context, unsigned what)
     struct batch *batch = w->writing;
     w->writing = NULL;
     w->spare = batch;
+    learn(w, batch);
     struct log_place begin = {.segment = w->segments[0].id, .offset = w->segments[0].offset};
     if (batch->result == BATCH_STORED) {
         w->segments[0].offset += batch->octets;
@@ -190,8 +270,11 @@ struct log_writer *log_writer_new(struct role *role, void (*done)(void *owner, e
     w->filling = batch_new();
     w->spare = batch_new();
     w->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    w->gathering.timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     if (sem_init(&w->work, 0, 0) != 0 || w->filling == NULL || w->spare == NULL || w->event_fd < 0 ||
-        loop_watch(role->loop, &w->watch, w->event_fd, LOOP_READ, written, w) != 0) {
+        w->gathering.timer_fd < 0 ||
+        loop_watch(role->loop, &w->watch, w->event_fd, LOOP_READ, written, w) != 0 ||
+        loop_watch(role->loop, &w->gathering.watch, w->gathering.timer_fd, LOOP_READ, gathered, w) != 0) {
         batch_free(w->filling);
         batch_free(w->spare);
         mem_free(w);

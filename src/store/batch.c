@@ -1,6 +1,7 @@
 /* Writing to the log in batches; see batch.h. */
 #include "store/batch.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -128,7 +129,10 @@ void batch_write(struct batch *batch, const struct io *io, int fd)
             return;
         }
     }
-    if (io->fdatasync(fd) != 0) {
+    uint64_t begun = clock_monotonic_us();
+    int flushed = io->fdatasync(fd);
+    batch->flush_us = clock_monotonic_us() - begun;
+    if (flushed != 0) {
         /* The kernel may have dropped the pages: a second flush could "succeed" over lost data. */
         batch->error = errno;
         batch->result = result_of(batch->error);

@@ -32,6 +32,7 @@ struct batch {
     struct batch_item items[BATCH_RECORDS_MAX];
     enum batch_result result; /* of batch_write */
     int error;                /* errno of what failed */
+    uint64_t flush_us;        /* how long its flush took, without the writing */
 };
 
 /* NULL without memory. */
