@@ -107,4 +107,13 @@ static inline uint64_t read_le64(const void *at)
     return read_le32(at) | (uint64_t)read_le32((const unsigned char *)at + 4) << 32;
 }
 
+/* Writes 4 octets at any address. */
+static inline void write_le32(void *at, uint32_t value)
+{
+    unsigned char *p = at;
+    for (int i = 0; i < 4; i++) {
+        p[i] = (unsigned char)(value >> 8 * i);
+    }
+}
+
 #endif

@@ -11,7 +11,7 @@
 #include "ipc/channel.h"
 
 enum {
-    MAILBOX_VERSION = 4,
+    MAILBOX_VERSION = 5,
     MAILBOX_ENTRY_SIZE = 24,
     MAILBOX_FLAGS_SIZE = 20, /* as in a page of the index (store/flags.h) */
     MAILBOX_FLAGS_AT_A_TIME = 3000,
@@ -38,15 +38,6 @@ IPC_MESSAGE(mailbox_open, 1, false, MAILBOX_OPEN_FIELDS);
     F(M, U64, handle, 0)                                                                                     \
     F(M, U32, uid, 0)
 IPC_MESSAGE(mailbox_list, 2, false, MAILBOX_LIST_FIELDS);
-
-/* Bytes [offset, offset + length) of a message as a client sees it. */
-#define MAILBOX_READ_FIELDS(F, M)                                                                            \
-    F(M, U64, ticket, 0)                                                                                     \
-    F(M, U64, handle, 0)                                                                                     \
-    F(M, U32, uid, 0)                                                                                        \
-    F(M, U64, offset, 0)                                                                                     \
-    F(M, U32, length, IPC_CHUNK_MAX)
-IPC_MESSAGE(mailbox_read, 3, false, MAILBOX_READ_FIELDS);
 
 #define MAILBOX_CLOSE_FIELDS(F, M) F(M, U64, handle, 0)
 IPC_MESSAGE(mailbox_close, 4, false, MAILBOX_CLOSE_FIELDS);
@@ -118,12 +109,6 @@ IPC_MESSAGE(mailbox_opened, 1, false, MAILBOX_OPENED_FIELDS);
     F(M, U8, more, 1)                                                                                        \
     F(M, STR, entries, 2000 * MAILBOX_ENTRY_SIZE)
 IPC_MESSAGE(mailbox_entries, 2, false, MAILBOX_ENTRIES_FIELDS);
-
-#define MAILBOX_BYTES_FIELDS(F, M)                                                                           \
-    F(M, U64, ticket, 0)                                                                                     \
-    F(M, U8, result, MAILBOX_TEMPORARY)                                                                      \
-    F(M, STR, bytes, IPC_CHUNK_MAX)
-IPC_MESSAGE(mailbox_bytes, 3, false, MAILBOX_BYTES_FIELDS);
 
 #define MAILBOX_ROW_FIELDS(F, M)                                                                             \
     F(M, U64, ticket, 0)                                                                                     \
@@ -238,15 +223,15 @@ IPC_MESSAGE(mailbox_end, 9, false, MAILBOX_END_FIELDS);
 IPC_MESSAGE(mailbox_annotation, 11, false, MAILBOX_ANNOTATION_FIELDS);
 
 static const struct ipc_type *const mailbox_to_reader_types[] = {
-    &mailbox_open_type, &mailbox_list_type,      &mailbox_read_type,  &mailbox_close_type,
-    &mailbox_rows_type, &mailbox_ask_flags_type, &mailbox_fetch_type, &mailbox_metadata_type};
+    &mailbox_open_type,      &mailbox_list_type,  &mailbox_close_type,   &mailbox_rows_type,
+    &mailbox_ask_flags_type, &mailbox_fetch_type, &mailbox_metadata_type};
 static const struct ipc_receives mailbox_to_reader
-    __attribute__((unused)) = {"imapd to reader", MAILBOX_VERSION, 8, mailbox_to_reader_types};
+    __attribute__((unused)) = {"imapd to reader", MAILBOX_VERSION, 7, mailbox_to_reader_types};
 static const struct ipc_type *const mailbox_from_reader_types[] = {
-    &mailbox_opened_type, &mailbox_entries_type,  &mailbox_bytes_type,     &mailbox_row_type,
-    &mailbox_flags_type,  &mailbox_vanished_type, &mailbox_message_type,   &mailbox_piece_type,
-    &mailbox_end_type,    &mailbox_messages_type, &mailbox_annotation_type};
+    &mailbox_opened_type,   &mailbox_entries_type,   &mailbox_row_type,   &mailbox_flags_type,
+    &mailbox_vanished_type, &mailbox_message_type,   &mailbox_piece_type, &mailbox_end_type,
+    &mailbox_messages_type, &mailbox_annotation_type};
 static const struct ipc_receives mailbox_from_reader
-    __attribute__((unused)) = {"reader to imapd", MAILBOX_VERSION, 11, mailbox_from_reader_types};
+    __attribute__((unused)) = {"reader to imapd", MAILBOX_VERSION, 10, mailbox_from_reader_types};
 
 #endif

@@ -11,7 +11,17 @@
 
 #include <unistd.h>
 
-enum { OUT_LIMIT = 1 << 20, ANSWER_TIMEOUT_MS = 20000, EARLY_MAX = 512, UIDS_AT_A_TIME = IPC_CHUNK_MAX / 4 };
+enum {
+    OUT_LIMIT = 1 << 20,
+    OUT_ENOUGH = 65536, /* the client takes some of it first */
+    ANSWER_TIMEOUT_MS = 20000,
+    EARLY_MAX = 512,
+    UIDS_AT_A_TIME = IPC_CHUNK_MAX / 4,
+    AHEAD_WINDOW = 32000, /* octets asked for ahead */
+    AHEAD_MAX = 4 * IPC_CHUNK_MAX,
+    AHEAD_HEAD = 8,
+    AHEAD_KEPT_MS = 5000
+};
 
 static const struct connection_events events;
 
@@ -42,6 +52,7 @@ static void free_session(void *context)
     struct pop3_session *s = context;
     struct imapd *d = s->imapd;
     give_back(s);
+    buf_free(&s->ahead);
     pop3_server_free(&s->server);
     *(s->previous == NULL ? &d->sessions : &s->previous->next) = s->next;
     if (s->next != NULL) {
@@ -117,14 +128,91 @@ static struct role_peer *reader_of(struct pop3_session *s)
     return role_peer_find(s->imapd->role, ROLE_READER, s->reader);
 }
 
+/* The beginning of another message. */
+static bool add_ahead(struct pop3_session *s, uint32_t uid, struct str bytes)
+{
+    s->ahead_last = s->ahead.len;
+    return buf_append_le32(&s->ahead, uid) && buf_append_le32(&s->ahead, (uint32_t)bytes.len) &&
+           buf_append_str(&s->ahead, bytes);
+}
+
+/* More of the last one. */
+static bool add_to_last(struct pop3_session *s, struct str bytes)
+{
+    if (s->ahead.len < AHEAD_HEAD || !buf_append_str(&s->ahead, bytes)) {
+        return false;
+    }
+    write_le32(s->ahead.data + s->ahead_last + 4, (uint32_t)(s->ahead.len - s->ahead_last - AHEAD_HEAD));
+    return true;
+}
+
+/* What has come of this message, and takes it; those before it are not wanted any more. Empty: nothing. */
+static struct str take_ahead(struct pop3_session *s, uint32_t uid)
+{
+    while (s->ahead.len - s->ahead_at >= AHEAD_HEAD) {
+        const char *at = s->ahead.data + s->ahead_at;
+        uint32_t len = read_le32(at + 4);
+        if (read_le32(at) > uid) {
+            break;
+        }
+        s->ahead_at += AHEAD_HEAD + (size_t)len;
+        if (read_le32(at) == uid) {
+            return str_make(at + AHEAD_HEAD, len);
+        }
+    }
+    return STR_EMPTY;
+}
+
+static void give_bytes(struct pop3_session *s, bool fine)
+{
+    struct str bytes = fine ? take_ahead(s, s->server.read_uid) : STR_EMPTY;
+    pop3_server_bytes(&s->server, fine, str_sub(bytes, 0, s->server.read_length), &s->connection.out);
+    if (s->ahead_at == s->ahead.len) {
+        buf_free(&s->ahead);
+        s->ahead_at = 0;
+    }
+}
+
+/* Of a client that reads on in order the next messages come along. */
 static bool ask_read(struct pop3_session *s)
 {
-    struct mailbox_read ask = {.ticket = ticket_of(s),
-                               .handle = s->handle,
-                               .uid = s->server.read_uid,
-                               .offset = s->server.read_offset,
-                               .length = s->server.read_length};
-    return wait_for(s, s->has_handle && role_send(reader_of(s), &mailbox_read_type, &ask));
+    uint32_t uid = s->server.read_uid;
+    uint64_t from = s->server.read_offset;
+    char range[8];
+    write_le32(range, uid);
+    write_le32(range + 4, from == 0 && s->read_last != 0 && uid > s->read_last ? UINT32_MAX : uid);
+    struct mailbox_fetch ask = {.ticket = ticket_of(s),
+                                .handle = s->handle,
+                                .want = MAILBOX_WANT_BODY,
+                                .length = UINT64_MAX,
+                                .uid = uid,
+                                .from = from,
+                                .window = AHEAD_WINDOW,
+                                .ranges = str_make(range, sizeof(range))};
+    buf_free(&s->ahead);
+    s->ahead = buf_make(AHEAD_MAX);
+    s->ahead_at = 0;
+    s->ahead_ms = loop_now(s->imapd->role->loop);
+    s->read_last = uid;
+    bool fine = from == 0 || add_ahead(s, uid, STR_EMPTY);
+    return wait_for(s, fine && s->has_handle && role_send(reader_of(s), &mailbox_fetch_type, &ask));
+}
+
+/* True: the engine waits. */
+static bool read_on(struct pop3_session *s)
+{
+    if (s->server.read_offset > 0) {
+        return ask_read(s);
+    }
+    size_t before = s->ahead_at;
+    struct str bytes = take_ahead(s, s->server.read_uid);
+    if (bytes.len == 0) {
+        return ask_read(s);
+    }
+    s->ahead_at = before;
+    s->read_last = s->server.read_uid;
+    give_bytes(s, true);
+    return false;
 }
 
 /* The next part of the deletions. */
@@ -158,13 +246,13 @@ static bool handle(struct pop3_session *s, enum pop3_request request, struct str
     case POP3_OPEN: return ask_lock(s);
     case POP3_READ:
     case POP3_DRAIN:
-        if (s->connection.out.len > s->connection.sent) {
+        if (s->connection.out.len - s->connection.sent > OUT_ENOUGH) {
             /* Asked again once the client has taken what there is. */
             s->draining = true;
             connection_pause(&s->connection);
             return true;
         }
-        return request == POP3_READ ? ask_read(s) : false;
+        return request == POP3_READ ? read_on(s) : false;
     case POP3_EXPUNGE: s->expunge_at = 0; return wait_for(s, send_expunge(s));
     case POP3_START_TLS:
         input->len = 0; /* RFC 2595, section 4: what came before the handshake is thrown away */
@@ -305,6 +393,28 @@ static bool expunged(struct pop3_session *s, const struct mailbox_expunged *answ
     return true;
 }
 
+/* Parts of what was asked to be read; the end of it comes as MAILBOX_END. */
+static void messages_came(struct pop3_session *s, const struct ipc_type *type, const void *message)
+{
+    bool fine = true;
+    if (type == &mailbox_messages_type) {
+        struct str packed = ((const struct mailbox_messages *)message)->packed;
+        struct mailbox_message one;
+        while (fine && mailbox_unpack(&packed, &one)) {
+            fine = add_ahead(s, one.uid, one.bytes);
+        }
+    } else if (type == &mailbox_message_type) {
+        const struct mailbox_message *one = message;
+        fine = add_ahead(s, one->uid, one->bytes);
+    } else if (type == &mailbox_piece_type) {
+        fine = add_to_last(s, ((const struct mailbox_piece *)message)->bytes);
+    }
+    if (!fine) {
+        buf_free(&s->ahead); /* without memory: the end then finds nothing */
+        s->ahead_at = 0;
+    }
+}
+
 void pop3_session_answer(struct pop3_session *s, struct role_peer *peer, const struct ipc_type *type,
                          const void *message)
 {
@@ -322,10 +432,11 @@ void pop3_session_answer(struct pop3_session *s, struct role_peer *peer, const s
         answered = opened(s, peer, message);
     } else if (type == &mailbox_entries_type && waiting == POP3_OPEN) {
         answered = listed(s, message);
-    } else if (type == &mailbox_bytes_type && waiting == POP3_READ) {
-        const struct mailbox_bytes *bytes = message;
-        pop3_server_bytes(&s->server, bytes->result == MAILBOX_OK, bytes->bytes, &s->connection.out);
+    } else if (type == &mailbox_end_type && waiting == POP3_READ) {
+        give_bytes(s, ((const struct mailbox_end *)message)->result == MAILBOX_OK);
         answered = true;
+    } else if (waiting == POP3_READ) {
+        messages_came(s, type, message);
     } else if (type == &mailbox_expunged_type && waiting == POP3_EXPUNGE) {
         answered = expunged(s, message);
     }
@@ -442,6 +553,10 @@ void pop3_session_sweep(struct pop3_session *s, uint64_t now_ms)
         fail_question(s);
         go_on(s);
         return;
+    }
+    if (s->asked_ms == 0 && s->ahead.len > 0 && now_ms > s->ahead_ms + AHEAD_KEPT_MS) {
+        buf_free(&s->ahead);
+        s->ahead_at = 0;
     }
     if (now_ms < pop3_server_deadline(&s->server) || s->server.waiting == POP3_EXPUNGE) {
         return; /* a removal under way is answered first, and has a time-out of its own */

@@ -36,6 +36,12 @@ struct pop3_session {
     uint32_t reader; /* instance of the reader that gave it */
     uint32_t uid_validity;
     size_t expunge_at; /* how far the deletions have been sent */
+    /* Beginnings of messages, by rising UIDs: UID and length of 32 bits each, then the octets. Most clients read all in order. */
+    struct buf ahead;
+    size_t ahead_at;
+    size_t ahead_last; /* where the last one begins */
+    uint32_t read_last;
+    uint64_t ahead_ms; /* when it was filled */
     struct sockaddr_storage peer;
 };
 

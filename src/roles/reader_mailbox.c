@@ -97,35 +97,6 @@ static void answer_list(struct reader *r, struct role_peer *peer, const struct m
     role_send(peer, &mailbox_entries_type, &answer);
 }
 
-static void answer_read(struct reader *r, struct role_peer *peer, const struct mailbox_read *ask)
-{
-    struct mailbox_bytes answer = {.ticket = ask->ticket, .result = MAILBOX_REFUSED, .bytes = STR_EMPTY};
-    const struct open_mailbox *open = reader_find_handle(r, peer, ask->handle);
-    struct message_place place;
-    buf_clear(&r->bytes);
-    if (open != NULL) {
-        struct mailbox mailbox = {.account = open->account, .id = open->mailbox};
-        int found = message_find(r->index, &mailbox, ask->uid, &place);
-        bool read = found == 1 && message_read(&r->segments, &place, ask->offset, ask->length, &r->bytes);
-        if (found == 1 && !read) {
-            /* Compaction may have moved it between the two. */
-            buf_clear(&r->bytes);
-            found = message_find(r->index, &mailbox, ask->uid, &place);
-            read = found == 1 && message_read(&r->segments, &place, ask->offset, ask->length, &r->bytes);
-        }
-        answer.result = found == 0 ? MAILBOX_MISSING : MAILBOX_TEMPORARY;
-        if (read) {
-            answer.result = MAILBOX_OK;
-            answer.bytes = buf_str(&r->bytes);
-        } else if (found == 1) {
-            log_error(
-                "message %u of account %lld cannot be read from segment %lld; `veredus verify` says more",
-                ask->uid, (long long)open->account, (long long)place.segment);
-        }
-    }
-    role_send(peer, &mailbox_bytes_type, &answer);
-}
-
 static void close_handle(struct reader *r, const struct role_peer *peer, uint64_t handle)
 {
     struct open_mailbox *open = reader_find_handle(r, peer, handle);
@@ -153,8 +124,6 @@ bool reader_mailbox_message(struct reader *r, struct role_peer *peer, const stru
         answer_open(r, peer, message);
     } else if (type == &mailbox_list_type) {
         answer_list(r, peer, message);
-    } else if (type == &mailbox_read_type) {
-        answer_read(r, peer, message);
     } else if (type == &mailbox_close_type) {
         close_handle(r, peer, ((const struct mailbox_close *)message)->handle);
     } else if (type == &mailbox_rows_type) {

@@ -14,7 +14,7 @@ import pytest
 
 from veredus import CLIENT_TLS, PASSWORD, SANITIZED, Server, need, send, wait_until, without_trace
 
-USERS = ["ann", "bob", "carol", "dave", "eve", "frank", "grace", "heidi", "ivan", "judy", "mallory", "many", "niaj", "olivia"]
+USERS = ["ann", "bob", "carol", "dave", "eve", "frank", "grace", "heidi", "ivan", "judy", "mallory", "many", "niaj", "olivia", "peggy"]
 MESSAGES = [
     b"Subject: dots\r\n\r\n.\r\n..\r\n.x\r\nend\r\n",
     b"Subject: no body\r\n\r\n",
@@ -190,6 +190,33 @@ def test_two_sessions_on_one_mailbox(server):
             assert other.login("eve").startswith("+OK")
         first.close()  # without QUIT
         wait_until(lambda: second.ask(f"USER {address('dave')}", f"PASS {PASSWORD}")[1].startswith("+OK 1 "), 30, "the lock is free", 0.3)
+
+
+def test_messages_in_any_order(server):
+    """In order the next ones come along with each; what has come so must be the right message, whatever is read next."""
+    sizes = [10, 200, 31000, 9, 33000, 70000, 12, 140000, 64000, 8, 90, 66000]
+    texts = [b"Subject: %d\r\n\r\n" % i + b"".join(b".%d %d\r\n" % (i, n) for n in range(size // 8)) for i, size in enumerate(sizes)]
+    box = fill(server, "peggy", texts)
+    count = len(texts)
+    orders = [range(count), reversed(range(count)), range(0, count, 2), range(1, count, 3), [4, 4, 5, 5, 7, 4, 5, 6], [0, 1, 0, 2, 1, 3]]
+    try:
+        for order in orders:
+            for number in order:
+                assert without_trace(joined(box.retr(number + 1)[1])) == texts[number], number
+        for number in range(count):
+            assert without_trace(joined(box.top(number + 1, 1)[1])) == b"\r\n".join(texts[number].split(b"\r\n")[:3]) + b"\r\n", number
+        box.dele(3)
+        for number in (1, 3, 4):
+            assert without_trace(joined(box.retr(number + 1)[1])) == texts[number]
+    finally:
+        box.quit()
+    with Line(server) as line:  # sent ahead, all at once
+        line.login("peggy")
+        left = [text for number, text in enumerate(texts) if number != 2]
+        line.say(*(f"RETR {number + 1}" for number in range(len(left))))
+        for text in left:
+            assert line.read().startswith("+OK")
+            assert without_trace(line.text()) == text
 
 
 def test_a_large_message_and_a_slow_client(server):
