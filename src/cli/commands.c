@@ -30,6 +30,23 @@
     {                                                                                                        \
         "ADDRESS", false, false, "The account's address, name@domain."                                       \
     }
+#define ARGUMENT_OWNER                                                                                       \
+    {                                                                                                        \
+        "ADDRESS", false, false, "The account that the mailbox belongs to."                                  \
+    }
+#define ARGUMENT_MAILBOX                                                                                     \
+    {                                                                                                        \
+        "MAILBOX", false, false, "The mailbox's name in UTF-8, with / between its parts."                    \
+    }
+#define ARGUMENT_IDENTIFIER                                                                                  \
+    {                                                                                                        \
+        "IDENTIFIER", false, false,                                                                          \
+            "An account's address, or anyone for all accounts of the owner's domain."                        \
+    }
+#define OPTION_NEGATIVE                                                                                      \
+    {                                                                                                        \
+        "--negative", NULL, NULL, false, "The entry that takes rights away, whatever others give."           \
+    }
 #define ARGUMENT_ROWS                                                                                        \
     {                                                                                                        \
         "WHAT", true, true, "A row's number, a message's id, a recipient's address or a domain."             \
@@ -182,6 +199,44 @@ const struct cli_command cli_commands[] = {
                       {"TARGET", true, true, "Only these targets; without any, the whole alias."}},
         .server = true,
         .run = cli_alias_remove,
+    },
+    {
+        .name = "acl list",
+        .synopsis = "List what others may do in an account's mailboxes",
+        .help = "The owner has all rights, and no entry.",
+        .arguments = {ARGUMENT_OWNER,
+                      {"MAILBOX", true, false, "This mailbox alone (standard: all of the account)."}},
+        .examples = {{"veredus acl list ann@example.org", "All that ann shares, and with whom."}},
+        .server = true,
+        .run = cli_acl_list,
+    },
+    {
+        .name = "acl set",
+        .synopsis = "Give others rights in a mailbox",
+        .help = "Others find the mailbox as \"Other Users/ADDRESS/MAILBOX\". It takes effect at once, also "
+                "in sessions that have the mailbox open. Mailboxes that are made below it later get the same "
+                "list.",
+        .arguments = {ARGUMENT_OWNER,
+                      ARGUMENT_MAILBOX,
+                      ARGUMENT_IDENTIFIER,
+                      {"RIGHTS", false, false,
+                       "Letters of RFC 4314, lrswipkxtea; with + before them, added to those there are."}},
+        .options = {OPTION_NEGATIVE},
+        .examples = {{"veredus acl set ann@example.org Team bob@example.org lrs", "Bob may read it."},
+                     {"veredus acl set ann@example.org Team bob@example.org +wite",
+                      "And set flags, put messages in and remove them."},
+                     {"veredus acl set ann@example.org Team anyone lrs", "All of example.org may read it."},
+                     {"veredus acl set ann@example.org Team eve@example.org lrs --negative", "But not eve."}},
+        .server = true,
+        .run = cli_acl_set,
+    },
+    {
+        .name = "acl remove",
+        .synopsis = "Remove an entry from a mailbox's access control list",
+        .arguments = {ARGUMENT_OWNER, ARGUMENT_MAILBOX, ARGUMENT_IDENTIFIER},
+        .options = {OPTION_NEGATIVE},
+        .server = true,
+        .run = cli_acl_remove,
     },
     {
         .name = "import",

@@ -1,4 +1,7 @@
-/* Accounts, aliases, reload and stop: commands over the control socket that need a line or a table to show for it. */
+/*
+ * Accounts, aliases, access control lists, reload and stop: commands over the control socket that need a line or a table to show
+ * for it.
+ */
 #include "cli/control.h"
 #include "cli/output.h"
 #include "cli/run.h"
@@ -207,6 +210,39 @@ int cli_alias_remove(const struct cli_input *input)
         return change(input, "alias remove", address_arguments(input), "The alias is removed.");
     }
     return each_target(input, "alias remove", "no longer leads to");
+}
+
+int cli_acl_list(const struct cli_input *input)
+{
+    static const struct cli_column columns[] = {{"mailbox", "MAILBOX", false, CLI_PLAIN},
+                                                {"identifier", "WHO", false, CLI_PLAIN},
+                                                {"rights", "RIGHTS", false, CLI_PLAIN}};
+    json_t *arguments = address_arguments(input);
+    if (input->argument_count > 1) {
+        json_object_set_new(arguments, "mailbox", json_string(input->arguments[1]));
+    }
+    return cli_list_rows(input, "acl list", arguments, columns, COUNT_OF(columns),
+                         "Nothing is shared; `veredus acl set` does it.");
+}
+
+/* Which entry is meant. */
+static json_t *entry_arguments(const struct cli_input *input)
+{
+    return json_pack(
+        "{s:s,s:s,s:o}", "address", input->arguments[0], "mailbox", input->arguments[1], "identifier",
+        json_sprintf("%s%s", cli_option_given(input, "--negative") ? "-" : "", input->arguments[2]));
+}
+
+int cli_acl_set(const struct cli_input *input)
+{
+    json_t *arguments = entry_arguments(input);
+    json_object_set_new(arguments, "rights", json_string(input->arguments[3]));
+    return change(input, "acl set", arguments, "The rights are in force.");
+}
+
+int cli_acl_remove(const struct cli_input *input)
+{
+    return change(input, "acl remove", entry_arguments(input), "The entry is removed.");
 }
 
 int cli_reload(const struct cli_input *input)

@@ -21,6 +21,7 @@ struct append {
     struct imap_url place;
     struct buf text; /* the message that it names */
     bool found;
+    uint32_t rights; /* in the mailbox that it goes to */
 };
 
 static const char words[] = "APPEND takes a mailbox, perhaps flags and a date, and a message";
@@ -356,9 +357,21 @@ static bool is_whole(struct imap_server *s, struct imap_scan *given, bool severa
     return fine;
 }
 
-/* The mailbox is looked for before what goes into it: [TRYCREATE] comes before [BADURL]. */
-static enum imap_request target_opened(struct imap_server *s, struct buf *out)
+static bool rights_came(struct imap_server *s, struct str identifier, uint32_t rights)
 {
+    (void)identifier;
+    ((struct append *)s->data)->rights = rights;
+    return true;
+}
+
+/* The mailbox is looked for before what goes into it: [TRYCREATE] comes before [BADURL]. */
+static enum imap_request target_known(struct imap_server *s, struct buf *out)
+{
+    const struct append *append = s->data;
+    s->rights = NULL;
+    if (s->answer == IMAP_DONE && (append->rights & RIGHT_INSERT) == 0) {
+        s->answer = (append->rights & RIGHT_LOOKUP) != 0 ? IMAP_NO_PERMISSION : IMAP_NONEXISTENT;
+    }
     return s->answer == IMAP_DONE ? next_message(s, out) : refuse(s, REFUSED_BY_ANSWER, out);
 }
 
@@ -376,10 +389,10 @@ static enum imap_request run_append(struct imap_server *s, struct append *append
     if (!catenate) {
         return next_message(s, out);
     }
+    s->rights = rights_came;
     s->ask.name = append->name;
-    s->ask.read_only = true;
-    s->ask.aside = true;
-    return imap_ask(s, IMAP_OPEN, target_opened);
+    s->ask.acl = IMAP_ACL_OWN;
+    return imap_ask(s, IMAP_ACL, target_known);
 }
 
 enum imap_request imap_command_append(struct imap_server *s, struct imap_scan *scan, struct buf *out)

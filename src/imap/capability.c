@@ -20,6 +20,11 @@ const struct imap_command imap_commands[] = {
     {{"STATUS", 6}, IMAP_LOGGED_IN, 0, imap_command_status},
     {{"GETMETADATA", 11}, IMAP_LOGGED_IN, 0, imap_command_getmetadata},
     {{"SETMETADATA", 11}, IMAP_LOGGED_IN, 0, imap_command_setmetadata},
+    {{"SETACL", 6}, IMAP_LOGGED_IN, 0, imap_command_setacl},
+    {{"DELETEACL", 9}, IMAP_LOGGED_IN, 0, imap_command_deleteacl},
+    {{"GETACL", 6}, IMAP_LOGGED_IN, 0, imap_command_getacl},
+    {{"LISTRIGHTS", 10}, IMAP_LOGGED_IN, 0, imap_command_listrights},
+    {{"MYRIGHTS", 8}, IMAP_LOGGED_IN, 0, imap_command_myrights},
     {{"GETQUOTA", 8}, IMAP_LOGGED_IN, 0, imap_command_getquota},
     {{"GETQUOTAROOT", 12}, IMAP_LOGGED_IN, 0, imap_command_getquotaroot},
     {{"CREATE", 6}, IMAP_LOGGED_IN, 0, imap_command_create},
@@ -55,7 +60,8 @@ static const char after_login[] =
     "SORT SORT=DISPLAY ESORT THREAD=REFERENCES THREAD=ORDEREDSUBJECT "
     "SEARCH=FUZZY BINARY SAVEDATE OBJECTID UTF8=ACCEPT MULTIAPPEND "
     "UIDONLY INPROGRESS CATENATE REPLACE PREVIEW MULTISEARCH "
-    "CONTEXT=SEARCH CONTEXT=SORT QUOTA QUOTA=RES-STORAGE METADATA LIST-METADATA";
+    "CONTEXT=SEARCH CONTEXT=SORT QUOTA QUOTA=RES-STORAGE METADATA LIST-METADATA "
+    "ACL RIGHTS=kxte LIST-MYRIGHTS";
 
 void imap_capabilities(const struct imap_server *s, struct buf *out)
 {
@@ -155,8 +161,8 @@ enum imap_request imap_command_namespace(struct imap_server *s, struct imap_scan
     if (!imap_scan_end(scan)) {
         return imap_bad(s, out, NULL, "NAMESPACE takes no argument");
     }
-    buf_append_lit(out, "* NAMESPACE ((\"\" \"/\")) NIL NIL\r\n");
-    return imap_ok(s, out, "", "All mailboxes are your own");
+    buf_append_lit(out, "* NAMESPACE ((\"\" \"/\")) ((\"" OTHER_USERS "/\" \"/\")) NIL\r\n");
+    return imap_ok(s, out, "", "Your own mailboxes, and those that others share");
 }
 
 static const struct {

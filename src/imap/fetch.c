@@ -476,7 +476,8 @@ enum imap_request imap_command_fetch(struct imap_server *s, struct imap_scan *sc
     if (fetch->has_since && !narrow(s, fetch, out)) {
         return imap_no_answer(s, out, IMAP_LIMIT, false);
     }
-    if (fetch_sets_seen(fetch) && !s->selected.read_only && take_unseen(s)) {
+    if (fetch_sets_seen(fetch) && !s->selected.read_only && (s->selected.rights & RIGHT_SEEN) != 0 &&
+        take_unseen(s)) {
         return imap_ask(s, IMAP_CHANGE, seen_stored);
     }
     return begin_fetch(s, out);

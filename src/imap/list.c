@@ -16,7 +16,8 @@ enum list_return {
     RETURN_CHILDREN = 2,
     RETURN_SPECIAL = 4,
     RETURN_STATUS = 8,
-    RETURN_METADATA = 16
+    RETURN_METADATA = 16,
+    RETURN_MYRIGHTS = 32 /* RFC 8440 */
 };
 enum status_item {
     STATUS_MESSAGES = 1,
@@ -178,11 +179,11 @@ static bool is_below(struct str name, struct str parent)
     return name.len > parent.len && name.data[parent.len] == '/' && str_starts(name, parent);
 }
 
-/* The index of the first row that does not sort before `name`. */
-static size_t find_row(const struct imap_server *s, struct str name)
+/* The index of the first of so many rows that does not sort before `name`. */
+static size_t find_row(const struct imap_server *s, size_t count, struct str name)
 {
     size_t low = 0;
-    size_t high = s->row_count;
+    size_t high = count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         if (str_compare(s->rows[middle].row.name, name) < 0) {
@@ -254,7 +255,8 @@ static void write_attributes(const struct imap_server *s, const struct imap_list
     bool first = true;
     buf_append_char(out, '(');
     if (!row->exists) {
-        write_attribute(list->lsub ? STR("\\Noselect") : STR("\\NonExistent"), &first, out);
+        write_attribute(list->lsub || !list->extended ? STR("\\Noselect") : STR("\\NonExistent"), &first,
+                        out);
     }
     if ((list->give & RETURN_CHILDREN) != 0) {
         write_attribute(has_children(s, row->name) ? STR("\\HasChildren") : STR("\\HasNoChildren"), &first,
@@ -306,8 +308,11 @@ static void write_list(const struct imap_server *s, struct imap_list *list, cons
         buf_append_lit(out, " (\"CHILDINFO\" (\"SUBSCRIBED\"))");
     }
     buf_append_lit(out, "\r\n");
-    if (row->exists && (list->give & RETURN_STATUS) != 0) {
+    if (row->exists && (list->give & RETURN_STATUS) != 0 && (row->rights & RIGHT_READ) != 0) {
         write_status(s, row, list->items, out);
+    }
+    if (row->exists && (list->give & RETURN_MYRIGHTS) != 0) {
+        imap_tell_my_rights(s, row->name, row->rights, out);
     }
     if (row->exists && (list->give & RETURN_METADATA) != 0) {
         write_metadata(s, list, row, out);
@@ -324,7 +329,9 @@ static void tell_row(const struct imap_server *s, struct imap_list *list, const 
     if (!matches) {
         return;
     }
-    bool selected = row->exists;
+    /* What leads to mailboxes of others has to be found by those who look at one level after the other. */
+    bool leads = !row->exists && is_other_users(row->name) && has_children(s, row->name);
+    bool selected = row->exists || leads;
     bool childinfo = false;
     if ((list->select & SELECT_SUBSCRIBED) != 0) {
         selected = row->subscribed;
@@ -348,7 +355,7 @@ static void tell_lsub_parents(const struct imap_server *s, struct imap_list *lis
             (at > 0 && is_below(s->rows[at - 1].row.name, parent) && s->rows[at - 1].row.subscribed)) {
             continue;
         }
-        size_t found = find_row(s, parent);
+        size_t found = find_row(s, s->row_count, parent);
         bool known = found < s->row_count && str_equal(s->rows[found].row.name, parent) &&
                      s->rows[found].row.subscribed;
         struct imap_row row = {.name = parent};
@@ -377,6 +384,50 @@ static enum imap_request tell_rows(struct imap_server *s, struct buf *out)
     return imap_ok(s, out, "", "Listed");
 }
 
+static bool add_parent(struct imap_server *s, struct str name)
+{
+    char area[IMAP_NAME_MAX];
+    memcpy(area, name.data, name.len); /* adding moves names */
+    struct imap_row parent = {.name = str_make(area, name.len)};
+    bool fine = imap_server_row(s, &parent);
+    imap_settle_rows(s);
+    return fine;
+}
+
+/* The names between that of the namespace and those of the mailboxes in it, as rows. */
+static bool add_parents(struct imap_server *s)
+{
+    size_t count = s->row_count;
+    size_t before = count; /* the last one whose parents are there */
+    for (size_t at = 0; at < count; at++) {
+        if (!s->rows[at].row.exists || !is_other_users(s->rows[at].row.name)) {
+            continue;
+        }
+        for (size_t i = 0; i < s->rows[at].row.name.len; i++) {
+            struct str parent = str_sub(s->rows[at].row.name, 0, i);
+            if (s->rows[at].row.name.data[i] != '/') {
+                continue;
+            }
+            size_t found = find_row(s, count, parent);
+            bool known = (found < count && str_equal(s->rows[found].row.name, parent)) ||
+                         (before < count && is_below(s->rows[before].row.name, parent));
+            if (!known && !add_parent(s, parent)) {
+                return false;
+            }
+        }
+        before = at;
+    }
+    return true;
+}
+
+/* What the account may not see is not there, to LIST. */
+static void hide_rows(struct imap_server *s)
+{
+    for (size_t i = 0; i < s->row_count; i++) {
+        s->rows[i].row.exists = s->rows[i].row.exists && (s->rows[i].row.rights & RIGHT_LOOKUP) != 0;
+    }
+}
+
 static bool annotation_came(struct imap_server *s, struct str mailbox, struct str entry, struct str value)
 {
     struct buf *all = &((struct imap_list *)s->data)->annotations;
@@ -394,6 +445,11 @@ static enum imap_request listed(struct imap_server *s, struct buf *out)
 {
     if (s->answer != IMAP_DONE) {
         return imap_no_answer(s, out, s->answer, false);
+    }
+    hide_rows(s);
+    sort_rows(s);
+    if (!add_parents(s)) {
+        return imap_no_answer(s, out, IMAP_UNAVAILABLE, false);
     }
     sort_rows(s);
     if ((((const struct imap_list *)s->data)->give & RETURN_METADATA) == 0) {
@@ -451,12 +507,14 @@ static bool scan_return(struct imap_server *s, struct imap_scan *scan, struct im
                           : str_equal_nocase(word, STR("SPECIAL-USE")) ? RETURN_SPECIAL
                           : str_equal_nocase(word, STR("STATUS"))      ? RETURN_STATUS
                           : str_equal_nocase(word, STR("METADATA"))    ? RETURN_METADATA
+                          : str_equal_nocase(word, STR("MYRIGHTS"))    ? RETURN_MYRIGHTS
                                                                        : 0;
         bool fine = option != RETURN_STATUS || (imap_scan_space(scan) && scan_items(scan, &list->items));
         fine = fine && (option != RETURN_METADATA ||
                         (imap_scan_space(scan) && metadata_scan_entries(s, scan, &list->metadata)));
         if (option == 0 || !fine || (imap_scan_peek(scan) != ')' && !imap_scan_space(scan))) {
-            scan->why = option == 0 ? "SUBSCRIBED, CHILDREN, SPECIAL-USE, STATUS or METADATA" : scan->why;
+            scan->why =
+                option == 0 ? "SUBSCRIBED, CHILDREN, SPECIAL-USE, STATUS, METADATA or MYRIGHTS" : scan->why;
             return false;
         }
         list->give |= option;
@@ -569,10 +627,14 @@ static enum imap_request status_listed(struct imap_server *s, struct buf *out)
         return imap_no_answer(s, out, s->answer, false);
     }
     for (size_t i = 0; i < s->row_count; i++) {
-        if (s->rows[i].row.exists && str_equal(s->rows[i].row.name, list->name)) {
-            write_status(s, &s->rows[i].row, list->items, out);
-            return imap_ok(s, out, "", "That is its status");
+        if (!s->rows[i].row.exists || !str_equal(s->rows[i].row.name, list->name)) {
+            continue;
         }
+        if ((s->rows[i].row.rights & RIGHT_READ) == 0) {
+            return imap_no_answer(s, out, IMAP_NO_PERMISSION, false);
+        }
+        write_status(s, &s->rows[i].row, list->items, out);
+        return imap_ok(s, out, "", "That is its status");
     }
     return imap_no_answer(s, out, IMAP_NONEXISTENT, false);
 }

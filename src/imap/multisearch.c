@@ -136,7 +136,7 @@ static bool is_source(const struct imap_server *s, const struct source *source, 
     case SOURCE_SELECTED:
         return s->state == IMAP_SELECTED && str_equal(row->name, buf_str(&s->selected.name));
     case SOURCE_INBOXES: return str_equal(row->name, STR("INBOX"));
-    case SOURCE_PERSONAL: return true;
+    case SOURCE_PERSONAL: return !is_other_users(row->name);
     case SOURCE_SUBSCRIBED: return row->subscribed;
     case SOURCE_SUBTREE:
     case SOURCE_SUBTREE_ONE: return is_in_tree(row->name, source->name, source->kind == SOURCE_SUBTREE_ONE);
@@ -204,8 +204,8 @@ static enum imap_request entries_came(struct imap_server *s, struct buf *out)
 
 static enum imap_request opened(struct imap_server *s, struct buf *out)
 {
-    if (s->answer == IMAP_NONEXISTENT) {
-        return search_next(s, out); /* removed meanwhile */
+    if (s->answer == IMAP_NONEXISTENT || s->answer == IMAP_NO_PERMISSION) {
+        return search_next(s, out); /* removed, or withdrawn, meanwhile */
     }
     if (s->answer != IMAP_DONE) {
         return imap_no_answer(s, out, s->answer, false);
@@ -213,6 +213,7 @@ static enum imap_request opened(struct imap_server *s, struct buf *out)
     const struct imap_row *row = &s->rows[0].row;
     imap_enter_aside(s);
     s->selected.uid_validity = row->uid_validity;
+    s->selected.rights = row->rights;
     if (!buf_append_str(&s->selected.name, row->name) ||
         !buf_append_str(&s->selected.keywords, row->keywords)) {
         imap_leave_aside(s);
@@ -250,7 +251,8 @@ static enum imap_request listed(struct imap_server *s, struct buf *out)
     for (size_t r = 0; r < s->row_count; r++) {
         const struct imap_row *row = &s->rows[r].row;
         bool wanted = false;
-        for (size_t i = 0; i < m->source_count && row->exists && !wanted; i++) {
+        bool readable = row->exists && (row->rights & RIGHT_READ) != 0;
+        for (size_t i = 0; i < m->source_count && readable && !wanted; i++) {
             wanted = is_source(s, &m->sources[i], row);
         }
         if (wanted && !(buf_append_str(&m->names, row->name) && buf_append_char(&m->names, '\0'))) {

@@ -27,6 +27,22 @@ static void capitals_for_inbox(char *name, size_t len)
     }
 }
 
+/* The address in the name of another's mailbox is the same in any case; so is its INBOX. */
+static void normalize(char *name, size_t len)
+{
+    size_t i = sizeof(OTHER_USERS);
+    capitals_for_inbox(name, len);
+    if (!is_other_users(str_make(name, len))) {
+        return;
+    }
+    for (; i < len && name[i] != '/'; i++) {
+        name[i] = ascii_lower(name[i]);
+    }
+    if (i < len) {
+        capitals_for_inbox(name + i + 1, len - i - 1);
+    }
+}
+
 bool imap_name_decode(struct imap_server *s, struct str text, struct str *name)
 {
     struct buf out = buf_make(2 * IMAP_NAME_MAX);
@@ -34,7 +50,7 @@ bool imap_name_decode(struct imap_server *s, struct str text, struct str *name)
     bool fine = (utf8 ? buf_append_str(&out, text) : mutf7_decode(text, &out)) && is_sane(buf_str(&out));
     if (fine) {
         if (out.len > 0) {
-            capitals_for_inbox(out.data, out.len);
+            normalize(out.data, out.len);
         }
         *name = arena_copy(&s->arena, buf_str(&out));
         fine = name->data != NULL;
@@ -50,7 +66,7 @@ bool imap_name_of_utf8(struct imap_server *s, struct str text, struct str *name)
         return false;
     }
     memcpy(room, text.data, text.len);
-    capitals_for_inbox(room, text.len);
+    normalize(room, text.len);
     *name = str_make(room, text.len);
     return true;
 }

@@ -27,6 +27,11 @@ static enum imap_request listed(struct imap_server *s, struct buf *out)
     if (quota->mailbox.len > 0) {
         buf_append_lit(out, "* QUOTAROOT ");
         imap_name_write(s, quota->mailbox, out);
+        /* What is put into the mailbox of another counts for its owner, whose quota is nobody else's business. */
+        if (is_other_users(quota->mailbox)) {
+            buf_append_lit(out, "\r\n");
+            return imap_ok(s, out, "", "That is the owner's quota");
+        }
         buf_append_lit(out, " \"\"\r\n");
     }
     write_quota(s, out);

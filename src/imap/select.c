@@ -20,11 +20,11 @@ static void free_select(void *data)
 
 /* What is told when a mailbox is opened. */
 
-static void tell_flag_names(const struct imap_server *s, struct buf *out)
+/* The keywords, each behind a space. */
+static void tell_keyword_names(const struct imap_server *s, struct buf *out)
 {
     struct str keywords = buf_str(&s->selected.keywords);
     struct str word;
-    buf_append_lit(out, "(\\Answered \\Flagged \\Deleted \\Seen \\Draft");
     while (keywords.len > 0 && str_split(&keywords, ' ', &word)) {
         if (word.len > 0) {
             buf_append_char(out, ' ');
@@ -35,15 +35,29 @@ static void tell_flag_names(const struct imap_server *s, struct buf *out)
 
 void imap_tell_keywords(const struct imap_server *s, struct buf *out)
 {
-    buf_append_lit(out, "* FLAGS ");
-    tell_flag_names(s, out);
-    buf_append_lit(out, ")\r\n* OK [PERMANENTFLAGS ");
-    if (s->selected.read_only) {
-        buf_append_lit(out, "()] Nothing can be changed here\r\n");
-    } else {
-        tell_flag_names(s, out);
-        buf_append_lit(out, " \\*)] These flags stay\r\n");
+    bool with_keywords;
+    uint64_t own = imap_own_flags(s, &with_keywords);
+    buf_append_lit(out, "* FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft");
+    tell_keyword_names(s, out);
+    buf_append_lit(out, ")\r\n* OK [PERMANENTFLAGS (");
+    if (s->selected.read_only || own == 0) {
+        buf_append_lit(out, ")] Nothing can be changed here\r\n");
+        return;
     }
+    struct str names = with_keywords ? STR("\\Answered \\Flagged") : STR_EMPTY;
+    buf_append_str(out, names);
+    if ((own & IMAP_DELETED) != 0) {
+        buf_append_str(out, names.len > 0 ? STR(" \\Deleted") : STR("\\Deleted"));
+    }
+    if ((own & IMAP_SEEN) != 0) {
+        buf_append_str(out, names.len > 0 || (own & IMAP_DELETED) != 0 ? STR(" \\Seen") : STR("\\Seen"));
+    }
+    if (with_keywords) {
+        buf_append_lit(out, " \\Draft");
+        tell_keyword_names(s, out);
+        buf_append_lit(out, " \\*");
+    }
+    buf_append_lit(out, ")] These flags stay\r\n");
 }
 
 static void tell_number(const char *before, uint64_t number, const char *behind, struct buf *out)
@@ -174,7 +188,8 @@ static enum imap_request opened(struct imap_server *s, struct buf *out)
         imap_deselect(s);
         return imap_no_answer(s, out, IMAP_UNAVAILABLE, false);
     }
-    selected->read_only = s->ask.read_only;
+    selected->rights = row->rights;
+    selected->read_only = s->ask.read_only || (row->rights & RIGHTS_TO_CHANGE) == 0;
     selected->uid_validity = row->uid_validity;
     selected->uid_next = row->uid_next;
     memcpy(selected->id, row->id, sizeof(selected->id));
@@ -305,7 +320,7 @@ enum imap_request imap_command_close(struct imap_server *s, struct imap_scan *sc
     if (!imap_scan_end(scan)) {
         return imap_bad(s, out, NULL, "CLOSE takes no argument");
     }
-    if (s->selected.read_only || !imap_take_deleted(s, false)) {
+    if (s->selected.read_only || (s->selected.rights & RIGHT_EXPUNGE) == 0 || !imap_take_deleted(s, false)) {
         return leave(s);
     }
     return imap_ask(s, IMAP_CHANGE, closed);

@@ -60,6 +60,7 @@ static void forget_command(struct imap_server *s)
     s->message = NULL;
     s->bytes = NULL;
     s->annotation = NULL;
+    s->rights = NULL;
     s->command = NULL;
     s->tag = STR_EMPTY;
     s->by_uid = false;
@@ -215,6 +216,7 @@ enum imap_request imap_no_answer(struct imap_server *s, struct buf *out, enum im
     case IMAP_OVER_QUOTA:
         return imap_no(s, out, "[OVERQUOTA] ", "The mailbox is full; delete something first");
     case IMAP_HAS_CHILDREN: return imap_no(s, out, "[HASCHILDREN] ", "There are mailboxes below it");
+    case IMAP_NOBODY: return imap_no(s, out, "[CANNOT] ", "There is no account of this name");
     case IMAP_NO_PERMISSION: return imap_no(s, out, "[NOPERM] ", "You may not do that here");
     case IMAP_GONE: return imap_no(s, out, "[EXPUNGEISSUED] ", "That message is not there any more");
     case IMAP_CANNOT: return imap_no(s, out, "[CANNOT] ", "That cannot be done with this mailbox");
@@ -704,7 +706,7 @@ bool imap_server_row(struct imap_server *s, const struct imap_row *row)
 }
 
 /* Names may have moved while rows came. */
-static void settle_rows(struct imap_server *s)
+void imap_settle_rows(struct imap_server *s)
 {
     for (size_t i = 0; i < s->row_count; i++) {
         struct imap_kept_row *kept = &s->rows[i];
@@ -742,6 +744,11 @@ bool imap_server_annotation(struct imap_server *s, struct str mailbox, struct st
     return s->annotation == NULL || s->annotation(s, mailbox, entry, value);
 }
 
+bool imap_server_rights(struct imap_server *s, struct str identifier, uint32_t rights)
+{
+    return s->rights == NULL || s->rights(s, identifier, rights);
+}
+
 /* `proceed` runs now, while the slices of what came live; what it asks for stands in `waiting`. */
 static void proceed_now(struct imap_server *s, struct buf *out)
 {
@@ -763,7 +770,7 @@ void imap_server_opened(struct imap_server *s, enum imap_answer answer, const st
     if (answer == IMAP_DONE && !imap_server_row(s, row)) {
         s->answer = IMAP_UNAVAILABLE;
     }
-    settle_rows(s);
+    imap_settle_rows(s);
     proceed_now(s, out);
 }
 
@@ -779,7 +786,7 @@ void imap_server_answered(struct imap_server *s, enum imap_answer answer, uint64
 {
     s->answer = answer;
     s->value = value;
-    settle_rows(s);
+    imap_settle_rows(s);
     proceed_now(s, out);
 }
 
@@ -803,6 +810,14 @@ void imap_server_keywords(struct imap_server *s, struct str keywords)
     if (!str_equal(keywords, buf_str(&s->selected.keywords))) {
         buf_clear(&s->selected.keywords);
         buf_append_str(&s->selected.keywords, keywords);
+        s->selected.new_keywords = true;
+    }
+}
+
+void imap_server_own_rights(struct imap_server *s, uint32_t rights)
+{
+    if (rights != s->selected.rights) {
+        s->selected.rights = rights;
         s->selected.new_keywords = true;
     }
 }

@@ -17,6 +17,7 @@
 #include "config/doors.h"
 #include "imap/set.h"
 #include "imap/view.h"
+#include "message/rights.h"
 
 enum {
     IMAP_CHUNK = 65536,
@@ -53,6 +54,7 @@ enum imap_request {
                        imap_server_answered() */
     IMAP_METADATA, /* annotations of ask.name (empty: of the account), or with ask.all of all mailboxes, in the octets' order
                       of their names: imap_server_annotation() for each, then imap_server_answered() */
+    IMAP_ACL, /* ask.acl of ask.name: imap_server_rights() for each identifier, then imap_server_answered() */
     IMAP_CHANGE, /* ask.change: imap_server_changed() */
     IMAP_APPEND, /* ask.change and ask.body, which is to be on stable storage first: imap_server_changed() */
     IMAP_DRAIN,  /* send `out`, then run again */
@@ -77,18 +79,20 @@ enum imap_answer {
     IMAP_OVER_QUOTA,
     IMAP_HAS_CHILDREN,
     IMAP_NO_PERMISSION,
+    IMAP_NOBODY, /* there is no account of this name */
     IMAP_GONE,   /* the message has been expunged by others */
     IMAP_CANNOT, /* against the rules of names or of INBOX */
     IMAP_LIMIT,
     IMAP_UNAVAILABLE /* now; may work later */
 };
 
-/* One mailbox of the account; slices live during the call. */
+/* One mailbox of the account, or of another that shares it; slices live during the call. */
 struct imap_row {
     struct str name;                        /* UTF-8, parts separated by "/"; INBOX in capitals */
     unsigned char id[IMAP_MAILBOX_ID_SIZE]; /* RFC 8474, as hexadecimal digits' octets */
     bool exists;                            /* false: there is a subscription and no mailbox */
     bool subscribed;
+    uint32_t rights;      /* enum right: what the session's account may do there */
     uint32_t special_use; /* bits of enum imap_special_use */
     uint32_t uid_validity;
     uint32_t uid_next;
@@ -143,6 +147,7 @@ enum imap_change_kind {
     IMAP_CHANGE_RENAME, /* name to other_name */
     IMAP_CHANGE_SUBSCRIBE,   /* name */
     IMAP_CHANGE_UNSUBSCRIBE, /* name */
+    IMAP_CHANGE_ACL,         /* name, other_name (the identifier), operation, rights */
     IMAP_CHANGE_METADATA,    /* data to `name`; empty: of the account */
     IMAP_CHANGE_SEEN_RECENT  /* the session has taken \Recent up to uids' maximum */
 };
@@ -159,6 +164,7 @@ struct imap_change {
     uint64_t modseq;
     uint64_t internal_ms; /* 0: now */
     uint32_t special_use;
+    uint32_t rights;
     /* METADATA: for each entry 16 bits its length, 32 bits the value's (UINT32_MAX: none), both. */
     struct str data;
     bool more; /* APPEND: filed together with the next one, or not at all */
@@ -176,8 +182,16 @@ struct imap_changed {
     unsigned char id[IMAP_MAILBOX_ID_SIZE]; /* of a new mailbox */
 };
 
+enum imap_acl_question {
+    IMAP_ACL_ENTRIES,  /* the owner and all entries */
+    IMAP_ACL_POSSIBLE, /* of ask.identifier: the rights that it cannot lose */
+    IMAP_ACL_OWN       /* what the session's account may do; the identifier is empty */
+};
+
 struct imap_ask {
     struct str name;
+    struct str identifier;
+    enum imap_acl_question acl;
     bool read_only;
     bool aside;
     bool deleted_octets;
@@ -239,6 +253,10 @@ void imap_server_tls_started(struct imap_server *server, uint64_t now_ms);
 /* False: no memory. `mailbox` is empty where one has been asked for. */
 bool imap_server_annotation(struct imap_server *server, struct str mailbox, struct str entry,
                             struct str value);
+/* False: no memory. */
+bool imap_server_rights(struct imap_server *server, struct str identifier, uint32_t rights);
+/* With the answer to IMAP_ENTRIES: what the account may do in the mailbox now. */
+void imap_server_own_rights(struct imap_server *server, uint32_t rights);
 /* With the answer to IMAP_LIST: what the account holds and may hold; 0: no limit. */
 void imap_server_quota(struct imap_server *server, uint64_t used_octets, uint64_t quota_octets);
 /* With the answer to IMAP_ENTRIES: the keywords as they are now. */

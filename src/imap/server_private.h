@@ -58,10 +58,11 @@ struct imap_reader {
 };
 
 struct imap_selected {
-    bool read_only;
+    bool read_only;  /* opened with EXAMINE, or the account may change nothing */
+    uint32_t rights; /* enum right: what the account may do, as it was when last looked at */
     struct buf name; /* UTF-8 */
     struct buf keywords;
-    bool new_keywords; /* that have not been told */
+    bool new_keywords; /* that have not been told; or the rights have changed */
     bool tell_modseq;  /* HIGHESTMODSEQ is to be told, as CONDSTORE has been enabled */
     unsigned char id[IMAP_MAILBOX_ID_SIZE];
     uint32_t uid_validity;
@@ -143,6 +144,7 @@ struct imap_server {
     bool (*message)(struct imap_server *s, const struct imap_message *message, struct buf *out);
     bool (*bytes)(struct imap_server *s, struct str bytes, bool last, struct buf *out);
     bool (*annotation)(struct imap_server *s, struct str mailbox, struct str entry, struct str value);
+    bool (*rights)(struct imap_server *s, struct str identifier, uint32_t rights);
 };
 
 /* server.c */
@@ -175,6 +177,8 @@ bool imap_take_set(struct imap_server *s, struct imap_scan *scan, struct buf *ou
 void *imap_command_data(struct imap_server *s, size_t size, void (*free_data)(void *data));
 /* Forgets the text of the command, whose arguments have been used: the client's next lines belong to it. */
 void imap_reader_reset(struct imap_server *s);
+/* Gives rows their names again, after rows have been added. */
+void imap_settle_rows(struct imap_server *s);
 bool imap_is_enabled(const struct imap_server *s, unsigned what);
 
 /* capability.c */
@@ -257,6 +261,11 @@ IMAP_COMMAND(imap_command_lsub);
 IMAP_COMMAND(imap_command_status);
 IMAP_COMMAND(imap_command_getmetadata);
 IMAP_COMMAND(imap_command_setmetadata);
+IMAP_COMMAND(imap_command_setacl);
+IMAP_COMMAND(imap_command_deleteacl);
+IMAP_COMMAND(imap_command_getacl);
+IMAP_COMMAND(imap_command_listrights);
+IMAP_COMMAND(imap_command_myrights);
 IMAP_COMMAND(imap_command_getquota);
 IMAP_COMMAND(imap_command_getquotaroot);
 IMAP_COMMAND(imap_command_create);
@@ -286,6 +295,11 @@ IMAP_COMMAND(imap_command_thread);
 void imap_write_id(const unsigned char id[IMAP_MAILBOX_ID_SIZE], struct buf *out);
 /* list.c: the bit of enum imap_special_use; 0 if there is none of this name. */
 uint32_t imap_special_use_of(struct str name);
+
+/* acl.c: "* MYRIGHTS name rights" (RFC 4314, section 3.8; RFC 8440). */
+void imap_tell_my_rights(const struct imap_server *s, struct str name, uint32_t rights, struct buf *out);
+/* acl.c: the system flags that the account may set and clear in the selected mailbox, and whether keywords. */
+uint64_t imap_own_flags(const struct imap_server *s, bool *keywords);
 
 /* select.c: the flags that the selected mailbox has. */
 void imap_tell_keywords(const struct imap_server *s, struct buf *out);

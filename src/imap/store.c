@@ -12,7 +12,9 @@ static bool refuse_read_only(struct imap_server *s, struct buf *out, enum imap_r
 {
     if (s->selected.read_only) {
         *request = imap_no(s, out, "[READ-ONLY] ",
-                           "The mailbox was opened with EXAMINE; SELECT it to change something");
+                           (s->selected.rights & RIGHTS_TO_CHANGE) == 0
+                               ? "You have no right to change something here"
+                               : "The mailbox was opened with EXAMINE; SELECT it to change something");
     }
     return s->selected.read_only;
 }
@@ -48,7 +50,10 @@ static void apply_to_view(struct imap_server *s, const struct store_command *sto
                           const struct imap_set *failed)
 {
     struct imap_view *view = &s->selected.view;
-    uint64_t bits = wanted_bits(s, store);
+    bool keywords;
+    uint64_t own = imap_own_flags(s, &keywords);
+    own |= keywords ? ~(uint64_t)0 << IMAP_KEYWORD_FIRST : 0;
+    uint64_t bits = wanted_bits(s, store) & own;
     for (size_t r = 0; r < s->uids.count; r++) {
         size_t i = imap_view_find(view, s->uids.ranges[r].first);
         for (; i < view->count && view->entries[i].uid <= s->uids.ranges[r].last; i++) {
@@ -56,7 +61,7 @@ static void apply_to_view(struct imap_server *s, const struct store_command *sto
             if (imap_set_contains(failed, entry->uid)) {
                 continue;
             }
-            entry->flags = store->operation == IMAP_STORE_REPLACE ? bits
+            entry->flags = store->operation == IMAP_STORE_REPLACE ? (entry->flags & ~own) | bits
                            : store->operation == IMAP_STORE_ADD   ? entry->flags | bits
                                                                   : entry->flags & ~bits;
             if (!store->silent) {
@@ -220,6 +225,9 @@ enum imap_request imap_command_expunge(struct imap_server *s, struct imap_scan *
     }
     if (refuse_read_only(s, out, &request)) {
         return request;
+    }
+    if ((s->selected.rights & RIGHT_EXPUNGE) == 0) {
+        return imap_no_answer(s, out, IMAP_NO_PERMISSION, false);
     }
     return imap_take_deleted(s, s->by_uid) ? imap_ask(s, IMAP_CHANGE, expunged)
                                            : imap_ok(s, out, "", "Nothing to expunge");

@@ -287,7 +287,8 @@ static enum imap_request tell(struct imap_server *s, struct buf *out)
 static enum imap_request synced(struct imap_server *s, struct buf *out)
 {
     if (s->answer == IMAP_NONEXISTENT) {
-        return imap_bye(s, out, "The mailbox has been deleted", "mailbox deleted");
+        return imap_bye(s, out, "The mailbox is not there any more, or no longer shared with you",
+                        "mailbox deleted");
     }
     if (s->answer != IMAP_DONE) {
         s->news = true; /* next time */

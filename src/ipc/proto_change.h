@@ -9,7 +9,7 @@
 #include "ipc/proto_log.h"
 #include "ipc/proto_mailbox.h"
 
-enum { CHANGE_VERSION = 1 };
+enum { CHANGE_VERSION = 2 };
 
 /* What has become of a change. */
 enum change_result {
@@ -19,8 +19,9 @@ enum change_result {
     CHANGE_RESULT_OVER_QUOTA,
     CHANGE_RESULT_CANNOT,
     CHANGE_RESULT_LIMIT,
-    CHANGE_RESULT_GONE, /* the message that was to be replaced */
-    CHANGE_RESULT_REFUSED,
+    CHANGE_RESULT_GONE,    /* the message that was to be replaced */
+    CHANGE_RESULT_REFUSED, /* the account has no right to do it */
+    CHANGE_RESULT_NOBODY,  /* there is no account of this name */
     CHANGE_RESULT_TEMPORARY
 };
 
@@ -74,20 +75,23 @@ enum change_kind {
     CHANGE_KIND_UNSUBSCRIBE,
     CHANGE_KIND_SEEN_RECENT, /* no message there is now \Recent to the next session */
     CHANGE_KIND_METADATA, /* annotations of `name` (empty: of the account); the ranges hold struct imap_change's data */
+    CHANGE_KIND_ACL,    /* an entry of `name`: other_name is its identifier; operation, flags: enum right */
     CHANGE_KIND_FORGET, /* what came with `more` is not to be filed */
     CHANGE_KINDS
 };
 
 /*
  * A change, answered with CHANGED when it has been committed. `kind` is enum change_kind, `mailbox` the number of the
- * selected one. With `more` there comes another part of the same ticket, whose ranges are added. APPEND names a record that
- * imapd has flushed; with `more` it is filed together with the next.
+ * selected one, `owner` its account. With `more` there comes another part of the same ticket, whose ranges are added. APPEND
+ * names a record that imapd has flushed; with `more` it is filed together with the next. Names may be those of mailboxes of
+ * others: whether the grant's account may do it there (store/acl.h) is looked up for every change, in its transaction.
  */
 #define MAILBOX_CHANGE_FIELDS(F, M)                                                                          \
     F(M, U64, ticket, 0)                                                                                     \
     F(M, STR, grant, 64)                                                                                     \
     F(M, U8, kind, CHANGE_KINDS - 1)                                                                         \
     F(M, U8, more, 1)                                                                                        \
+    F(M, U64, owner, 0) /* 0: the grant's account */                                                         \
     F(M, U64, mailbox, 0)                                                                                    \
     F(M, U8, operation, 2)                                                                                   \
     F(M, U64, flags, 0)                                                                                      \
@@ -107,6 +111,7 @@ IPC_MESSAGE(mailbox_change, 19, false, MAILBOX_CHANGE_FIELDS);
     F(M, U64, ticket, 0)                                                                                     \
     F(M, STR, grant, 64)                                                                                     \
     F(M, U8, read_only, 1) /* the session takes no \Recent */                                                \
+    F(M, U64, owner, 0)    /* 0: the grant's account */                                                      \
     F(M, U64, mailbox, 0)
 IPC_MESSAGE(mailbox_watch, 20, false, MAILBOX_WATCH_FIELDS);
 

@@ -1,8 +1,9 @@
 /*
  * imapd <-> reader: mailboxes, their flags, messages and bytes. What changes them goes to the store (proto_change.h).
  *
- * imapd names accounts only by the grant that keys gave it. OPEN at the reader checks the grant and answers with a
- * handle, valid on this channel alone until CLOSE. What is long comes in parts: imapd asks for the next one, from where the last
+ * imapd names accounts only by the grant that keys gave it. OPEN at the reader checks the grant, and the account's right to read
+ * where the name is that of a mailbox of another (store/acl.h), and answers with a handle, valid on this channel alone until CLOSE;
+ * the right is checked again with each use. What is long comes in parts: imapd asks for the next one, from where the last
  * ended, when it has use for it, so no answer fills a queue.
  */
 #ifndef VEREDUS_IPC_PROTO_MAILBOX_H
@@ -11,7 +12,7 @@
 #include "ipc/channel.h"
 
 enum {
-    MAILBOX_VERSION = 5,
+    MAILBOX_VERSION = 6,
     MAILBOX_ENTRY_SIZE = 24,
     MAILBOX_FLAGS_SIZE = 20, /* as in a page of the index (store/flags.h) */
     MAILBOX_FLAGS_AT_A_TIME = 3000,
@@ -42,7 +43,7 @@ IPC_MESSAGE(mailbox_list, 2, false, MAILBOX_LIST_FIELDS);
 #define MAILBOX_CLOSE_FIELDS(F, M) F(M, U64, handle, 0)
 IPC_MESSAGE(mailbox_close, 4, false, MAILBOX_CLOSE_FIELDS);
 
-/* All mailboxes and subscriptions of the grant's account: MAILBOX_ROW each, then MAILBOX_END. */
+/* All mailboxes and subscriptions of the grant's account, and what others share with it: MAILBOX_ROW each, then MAILBOX_END. */
 #define MAILBOX_ROWS_FIELDS(F, M)                                                                            \
     F(M, U64, ticket, 0)                                                                                     \
     F(M, STR, grant, 64)                                                                                     \
@@ -84,6 +85,15 @@ IPC_MESSAGE(mailbox_fetch, 7, false, MAILBOX_FETCH_FIELDS);
     F(M, U8, all, 1)                                                                                         \
     F(M, STR, name, MAILBOX_NAME_OCTETS)
 IPC_MESSAGE(mailbox_metadata, 8, false, MAILBOX_METADATA_FIELDS);
+/* MAILBOX_RIGHTS each, then MAILBOX_END: the entries of a list, what an identifier may be given, or what the account may do. */
+enum mailbox_acl_question { MAILBOX_ACL_ENTRIES, MAILBOX_ACL_POSSIBLE, MAILBOX_ACL_OWN };
+#define MAILBOX_ACL_FIELDS(F, M)                                                                             \
+    F(M, U64, ticket, 0)                                                                                     \
+    F(M, STR, grant, 64)                                                                                     \
+    F(M, U8, question, MAILBOX_ACL_OWN)                                                                      \
+    F(M, STR, name, MAILBOX_NAME_OCTETS)                                                                     \
+    F(M, STR, identifier, MAILBOX_NAME_OCTETS)
+IPC_MESSAGE(mailbox_acl, 9, false, MAILBOX_ACL_FIELDS);
 /* Without a summary that has all of `texts`, well-formed, the octets come as with MAILBOX_WANT_BODY, and no summary. */
 enum mailbox_want { MAILBOX_WANT_META = 1, MAILBOX_WANT_SUMMARY = 2, MAILBOX_WANT_BODY = 4 };
 
@@ -92,7 +102,9 @@ enum mailbox_want { MAILBOX_WANT_META = 1, MAILBOX_WANT_SUMMARY = 2, MAILBOX_WAN
     F(M, U64, ticket, 0)                                                                                     \
     F(M, U8, result, MAILBOX_TEMPORARY)                                                                      \
     F(M, U64, handle, 0)                                                                                     \
+    F(M, U64, owner, 0)   /* the account that it belongs to */                                               \
     F(M, U64, mailbox, 0) /* its number within the account */                                                \
+    F(M, U32, rights, 0)  /* what the grant's account may do in it: enum right */                            \
     F(M, U32, uid_validity, 0)                                                                               \
     F(M, U32, uid_next, 0)                                                                                   \
     F(M, U64, modseq, 0)                                                                                     \
@@ -114,6 +126,7 @@ IPC_MESSAGE(mailbox_entries, 2, false, MAILBOX_ENTRIES_FIELDS);
     F(M, U64, ticket, 0)                                                                                     \
     F(M, U8, exists, 1)                                                                                      \
     F(M, U8, subscribed, 1)                                                                                  \
+    F(M, U32, rights, 0) /* without RIGHT_READ the numbers are 0 */                                          \
     F(M, U32, special_use, 0)                                                                                \
     F(M, U32, uid_validity, 0)                                                                               \
     F(M, U32, uid_next, 0)                                                                                   \
@@ -133,6 +146,7 @@ IPC_MESSAGE(mailbox_row, 4, false, MAILBOX_ROW_FIELDS);
     F(M, U8, result, MAILBOX_TEMPORARY)                                                                      \
     F(M, U32, next, 0)   /* the UID to ask from; 0: that is all */                                           \
     F(M, U64, modseq, 0) /* of the mailbox */                                                                \
+    F(M, U32, rights, 0)                                                                                     \
     F(M, STR, keywords, MAILBOX_KEYWORDS_MAX)                                                                \
     F(M, STR, entries, MAILBOX_FLAGS_AT_A_TIME *MAILBOX_FLAGS_SIZE)
 IPC_MESSAGE(mailbox_flags, 5, false, MAILBOX_FLAGS_FIELDS);
@@ -222,16 +236,23 @@ IPC_MESSAGE(mailbox_end, 9, false, MAILBOX_END_FIELDS);
     F(M, STR, value, 8192)
 IPC_MESSAGE(mailbox_annotation, 11, false, MAILBOX_ANNOTATION_FIELDS);
 
+/* `rights` are those that the identifier has; those that it cannot lose, for MAILBOX_ACL_POSSIBLE. */
+#define MAILBOX_RIGHTS_FIELDS(F, M)                                                                          \
+    F(M, U64, ticket, 0)                                                                                     \
+    F(M, U32, rights, 0)                                                                                     \
+    F(M, STR, identifier, MAILBOX_NAME_OCTETS)
+IPC_MESSAGE(mailbox_rights, 12, false, MAILBOX_RIGHTS_FIELDS);
+
 static const struct ipc_type *const mailbox_to_reader_types[] = {
-    &mailbox_open_type,      &mailbox_list_type,  &mailbox_close_type,   &mailbox_rows_type,
-    &mailbox_ask_flags_type, &mailbox_fetch_type, &mailbox_metadata_type};
+    &mailbox_open_type,      &mailbox_list_type,  &mailbox_close_type,    &mailbox_rows_type,
+    &mailbox_ask_flags_type, &mailbox_fetch_type, &mailbox_metadata_type, &mailbox_acl_type};
 static const struct ipc_receives mailbox_to_reader
-    __attribute__((unused)) = {"imapd to reader", MAILBOX_VERSION, 7, mailbox_to_reader_types};
+    __attribute__((unused)) = {"imapd to reader", MAILBOX_VERSION, 8, mailbox_to_reader_types};
 static const struct ipc_type *const mailbox_from_reader_types[] = {
-    &mailbox_opened_type,   &mailbox_entries_type,   &mailbox_row_type,   &mailbox_flags_type,
-    &mailbox_vanished_type, &mailbox_message_type,   &mailbox_piece_type, &mailbox_end_type,
-    &mailbox_messages_type, &mailbox_annotation_type};
+    &mailbox_opened_type,   &mailbox_entries_type,    &mailbox_row_type,   &mailbox_flags_type,
+    &mailbox_vanished_type, &mailbox_message_type,    &mailbox_piece_type, &mailbox_end_type,
+    &mailbox_messages_type, &mailbox_annotation_type, &mailbox_rights_type};
 static const struct ipc_receives mailbox_from_reader
-    __attribute__((unused)) = {"reader to imapd", MAILBOX_VERSION, 10, mailbox_from_reader_types};
+    __attribute__((unused)) = {"reader to imapd", MAILBOX_VERSION, 11, mailbox_from_reader_types};
 
 #endif

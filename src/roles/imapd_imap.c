@@ -117,6 +117,7 @@ static void fail_question(struct imap_session *s)
     case IMAP_CHANGE:
     case IMAP_APPEND: imap_server_changed(s->server, &failed, out_of(s)); break;
     case IMAP_LIST:
+    case IMAP_ACL:
     case IMAP_METADATA:
     case IMAP_ENTRIES:
     case IMAP_MESSAGES: imap_server_answered(s->server, IMAP_UNAVAILABLE, 0, out_of(s)); break;
@@ -182,6 +183,20 @@ static bool ask_metadata(struct imap_session *s)
                                    .all = engine->all,
                                    .name = engine->all ? STR_EMPTY : engine->name};
     return wait_for(s, role_send(reader_of(s), &mailbox_metadata_type, &ask));
+}
+
+static bool ask_acl(struct imap_session *s)
+{
+    static const enum mailbox_acl_question questions[] = {[IMAP_ACL_ENTRIES] = MAILBOX_ACL_ENTRIES,
+                                                          [IMAP_ACL_POSSIBLE] = MAILBOX_ACL_POSSIBLE,
+                                                          [IMAP_ACL_OWN] = MAILBOX_ACL_OWN};
+    const struct imap_ask *engine = imap_server_ask(s->server);
+    struct mailbox_acl ask = {.ticket = ticket_of(s),
+                              .grant = imap_server_grant(s->server),
+                              .question = (uint8_t)questions[engine->acl],
+                              .name = engine->name,
+                              .identifier = engine->identifier};
+    return wait_for(s, role_send(reader_of(s), &mailbox_acl_type, &ask));
 }
 
 static bool ask_open(struct imap_session *s)
@@ -261,6 +276,7 @@ static bool send_change(struct imap_session *s, int64_t segment, int64_t offset)
                                              [IMAP_CHANGE_RENAME] = CHANGE_KIND_RENAME,
                                              [IMAP_CHANGE_SUBSCRIBE] = CHANGE_KIND_SUBSCRIBE,
                                              [IMAP_CHANGE_UNSUBSCRIBE] = CHANGE_KIND_UNSUBSCRIBE,
+                                             [IMAP_CHANGE_ACL] = CHANGE_KIND_ACL,
                                              [IMAP_CHANGE_METADATA] = CHANGE_KIND_METADATA,
                                              [IMAP_CHANGE_SEEN_RECENT] = CHANGE_KIND_SEEN_RECENT};
     static const struct imap_set none = {.ranges = NULL};
@@ -268,6 +284,7 @@ static bool send_change(struct imap_session *s, int64_t segment, int64_t offset)
     const struct imap_set *uids = change->uids == NULL ? &none : change->uids;
     struct role_peer *store = role_peer_of(s->imapd->role, ROLE_STORE);
     struct str data = change->data;
+    bool acl = change->kind == IMAP_CHANGE_ACL;
     bool more = true;
     bool sent = true;
     s->next_uid = 1;
@@ -282,9 +299,10 @@ static bool send_change(struct imap_session *s, int64_t segment, int64_t offset)
                                      .grant = imap_server_grant(s->server),
                                      .kind = (uint8_t)kinds[change->kind],
                                      .more = more || change->more,
+                                     .owner = s->owner,
                                      .mailbox = s->mailbox,
                                      .operation = (uint8_t)change->operation,
-                                     .flags = change->flags,
+                                     .flags = acl ? change->rights : change->flags,
                                      .modseq = change->modseq,
                                      .internal_ms = change->internal_ms,
                                      .special_use = change->special_use,
@@ -351,6 +369,7 @@ static bool handle(struct imap_session *s, enum imap_request request, struct str
     case IMAP_LIST: return ask_rows(s);
     case IMAP_OPEN: return ask_open(s);
     case IMAP_METADATA: return ask_metadata(s);
+    case IMAP_ACL: return ask_acl(s);
     case IMAP_SHUT: close_mailbox(s); return false;
     case IMAP_ENTRIES: s->first_modseq = 0; return ask_flags(s, 0);
     case IMAP_MESSAGES: s->failed_messages = false; return ask_messages(s, 0, 0);
@@ -471,6 +490,7 @@ static void take_row(struct imap_session *s, const struct mailbox_row *m)
     struct imap_row row = {.name = m->name,
                            .exists = m->exists,
                            .subscribed = m->subscribed,
+                           .rights = m->rights,
                            .special_use = m->special_use,
                            .uid_validity = m->uid_validity,
                            .uid_next = m->uid_next,
@@ -490,6 +510,7 @@ static void opened(struct imap_session *s, struct role_peer *peer, const struct 
 {
     struct imap_row row = {.name = imap_server_ask(s->server)->name,
                            .exists = true,
+                           .rights = m->rights,
                            .uid_validity = m->uid_validity,
                            .uid_next = m->uid_next,
                            .modseq = m->modseq,
@@ -502,11 +523,13 @@ static void opened(struct imap_session *s, struct role_peer *peer, const struct 
     } else if (m->result == MAILBOX_OK) {
         s->has_handle = true;
         s->handle = m->handle;
+        s->owner = m->owner;
         s->mailbox = m->mailbox;
         s->reader = peer->instance;
         struct mailbox_watch watch = {.ticket = ticket_of(s),
                                       .grant = imap_server_grant(s->server),
                                       .read_only = imap_server_ask(s->server)->read_only,
+                                      .owner = m->owner,
                                       .mailbox = m->mailbox};
         role_send(role_peer_of(s->imapd->role, ROLE_STORE), &mailbox_watch_type, &watch);
     }
@@ -540,6 +563,7 @@ static bool take_flags(struct imap_session *s, const struct mailbox_flags *m)
     }
     if (answer == IMAP_DONE) {
         imap_server_keywords(s->server, m->keywords);
+        imap_server_own_rights(s->server, m->rights);
     }
     imap_server_answered(s->server, answer, s->first_modseq, out_of(s));
     return true;
@@ -617,6 +641,7 @@ static void take_changed(struct imap_session *s, const struct mailbox_changed *m
                                                [CHANGE_RESULT_LIMIT] = IMAP_LIMIT,
                                                [CHANGE_RESULT_GONE] = IMAP_GONE,
                                                [CHANGE_RESULT_REFUSED] = IMAP_NO_PERMISSION,
+                                               [CHANGE_RESULT_NOBODY] = IMAP_NOBODY,
                                                [CHANGE_RESULT_TEMPORARY] = IMAP_UNAVAILABLE};
     bool fine =
         buf_append_str(&s->source_uids, m->source_uids) && buf_append_str(&s->target_uids, m->target_uids);
@@ -674,7 +699,10 @@ void imap_session_answer(struct imap_session *s, struct role_peer *peer, const s
     } else if (type == &mailbox_annotation_type && waiting == IMAP_METADATA) {
         const struct mailbox_annotation *a = message;
         s->lost_part = s->lost_part || !imap_server_annotation(s->server, a->name, a->entry, a->value);
-    } else if (type == &mailbox_end_type && waiting == IMAP_METADATA) {
+    } else if (type == &mailbox_rights_type && waiting == IMAP_ACL) {
+        const struct mailbox_rights *rights = message;
+        s->lost_part = s->lost_part || !imap_server_rights(s->server, rights->identifier, rights->rights);
+    } else if (type == &mailbox_end_type && (waiting == IMAP_METADATA || waiting == IMAP_ACL)) {
         const struct mailbox_end *end = message;
         imap_server_answered(s->server, s->lost_part ? IMAP_UNAVAILABLE : answer_of(end->result), 0,
                              out_of(s));

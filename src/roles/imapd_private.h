@@ -72,6 +72,7 @@ struct imap_session {
     bool lost_part;       /* likewise a row */
     uint64_t asked_ms;    /* since when an answer of another role is awaited; 0: none is */
     uint64_t handle;      /* the reader's, of the selected mailbox */
+    uint64_t owner;       /* the account that it belongs to */
     uint64_t mailbox;     /* its number within the account */
     uint32_t reader;      /* instance of the reader that gave the handle */
     uint32_t next_uid;

@@ -1,24 +1,19 @@
-/* What IMAP asks of mailboxes: all of an account, flags and changes of one, messages. Part of the reader role. */
+/* What IMAP asks of an open mailbox: flags and changes, messages. Part of the reader role. */
 #include "roles/reader_private.h"
 
 #include "base/log.h"
 #include "message/summary.h"
-#include "store/account.h"
-#include "store/annotation.h"
-#include "store/folder.h"
 #include "store/move.h"
-#include "store/resolve.h"
 
 enum {
     FIRST_BYTES = 32768,
     SUMMARY_BYTES = 32768,
     SUMMARY_GUESS = 2048,
     FLUSH_AT = 64 << 10,
-    QUEUE_ENOUGH = 4 << 20,
-    ROWS_MAX = 2 * FOLDERS_MAX
+    QUEUE_ENOUGH = 4 << 20
 };
 
-/* Rows. */
+/* Mailboxes. */
 
 bool reader_keywords(struct reader *r, const struct mailbox *mailbox)
 {
@@ -51,186 +46,12 @@ uint32_t reader_recent(struct reader *r, const struct mailbox *mailbox)
     return count;
 }
 
-struct row_context {
-    struct reader *r;
-    struct role_peer *peer;
-    uint64_t ticket;
-    bool deleted_octets;
-    struct buf subscribed; /* names, each ended by NUL */
-    struct str rest;       /* of them, those that sort at or behind the row under way */
-    unsigned sent;
-};
-
-static void send_subscription(struct row_context *c, struct str name)
-{
-    static const unsigned char no_id[MAILBOX_OBJECT_ID];
-    struct mailbox_row row = {
-        .ticket = c->ticket, .subscribed = 1, .id = str_make(no_id, sizeof(no_id)), .name = name};
-    if (c->sent++ < ROWS_MAX) {
-        role_send(c->peer, &mailbox_row_type, &row);
-    }
-}
-
-/* Both lists are in the order of names: a merge. */
-static bool is_subscribed(struct row_context *c, struct str name, bool at_end)
-{
-    while (c->rest.len > 0) {
-        struct str rest = c->rest;
-        struct str next;
-        str_split(&rest, '\0', &next);
-        int order = at_end ? -1 : str_compare(next, name);
-        if (order > 0) {
-            return false;
-        }
-        c->rest = rest;
-        if (order == 0) {
-            return true;
-        }
-        send_subscription(c, next);
-    }
-    return false;
-}
-
-static bool add_deleted(void *context, uint32_t uid, uint64_t flags, uint64_t modseq)
-{
-    struct reader *r = context;
-    (void)modseq;
-    return (flags & FLAG_DELETED) == 0 || uid_ranges_append(&r->bytes, uid);
-}
-
-/* What an expunge would free; 0 where that cannot be known. */
-static uint64_t deleted_octets(struct reader *r, const struct mailbox *mailbox)
-{
-    uint64_t octets = 0;
-    uint64_t all = 0;
-    struct str packed;
-    struct uid_range range;
-    buf_clear(&r->bytes);
-    if (mailbox->deleted == 0 || flags_each(r->index, mailbox, 0, 0, add_deleted, r) != 0) {
-        return 0;
-    }
-    packed = buf_str(&r->bytes);
-    while (uid_ranges_next(&packed, &range)) {
-        all += message_octets(r->index, mailbox, &range, 1, &octets) == 0 ? octets : 0;
-    }
-    return all;
-}
-
-static bool send_row(void *context, const struct mailbox *mailbox, struct str name, struct str keywords)
-{
-    struct row_context *c = context;
-    unsigned char id[MAILBOX_OBJECT_ID];
-    (void)keywords;
-    folder_object_id(mailbox, id);
-    struct mailbox_row row = {.ticket = c->ticket,
-                              .exists = 1,
-                              .subscribed = is_subscribed(c, name, false),
-                              .special_use = mailbox->special_use,
-                              .uid_validity = mailbox->uid_validity,
-                              .uid_next = mailbox->uid_next,
-                              .modseq = mailbox->modseq,
-                              .messages = mailbox->messages,
-                              .unseen = mailbox->unseen,
-                              .deleted = mailbox->deleted,
-                              .recent = reader_recent(c->r, mailbox),
-                              .octets = mailbox->octets,
-                              .deleted_octets = c->deleted_octets ? deleted_octets(c->r, mailbox) : 0,
-                              .id = str_make(id, sizeof(id)),
-                              .name = name};
-    c->sent++;
-    return role_send(c->peer, &mailbox_row_type, &row);
-}
-
-static bool note_subscription(void *context, struct str name)
-{
-    struct row_context *c = context;
-    return buf_append_str(&c->subscribed, name) && buf_append_char(&c->subscribed, '\0');
-}
-
 static void send_end(struct role_peer *peer, uint64_t ticket, enum mailbox_result result, uint32_t next,
                      uint64_t next_offset)
 {
     struct mailbox_end end = {
         .ticket = ticket, .result = (uint8_t)result, .next = next, .next_offset = next_offset};
     role_send(peer, &mailbox_end_type, &end);
-}
-
-void reader_answer_rows(struct reader *r, struct role_peer *peer, const struct mailbox_rows *ask)
-{
-    struct grant grant;
-    struct row_context c = {.r = r,
-                            .peer = peer,
-                            .ticket = ask->ticket,
-                            .deleted_octets = ask->deleted_octets != 0,
-                            .subscribed = buf_make((size_t)FOLDERS_MAX * FOLDER_NAME_MAX)};
-    if (!reader_grant_of(r, peer, ask->grant, &grant)) {
-        send_end(peer, ask->ticket, MAILBOX_REFUSED, 0, 0);
-        return;
-    }
-    bool fine = folder_subscriptions(r->index, (int64_t)grant.account, note_subscription, &c) == 0 &&
-                buf_ok(&c.subscribed);
-    c.rest = buf_str(&c.subscribed);
-    fine = fine && folder_list(r->index, (int64_t)grant.account, send_row, &c) == 0;
-    if (fine) {
-        is_subscribed(&c, STR_EMPTY, true);
-    }
-    struct account account;
-    int64_t quota = 0;
-    fine = fine && account_by_id(r->index, (int64_t)grant.account, &account) == 1;
-    if (fine) {
-        quota = resolve_quota(r->role->config, &account);
-    }
-    struct mailbox_end end = {.ticket = ask->ticket,
-                              .result = fine ? MAILBOX_OK : MAILBOX_TEMPORARY,
-                              .used_octets = fine ? (uint64_t)account.used_octets : 0,
-                              .quota_octets = quota > 0 ? (uint64_t)quota : 0};
-    role_send(peer, &mailbox_end_type, &end);
-    buf_free(&c.subscribed);
-}
-
-/* Annotations. */
-
-struct annotation_context {
-    struct role_peer *peer;
-    uint64_t ticket;
-    bool failed;
-};
-
-static bool send_annotation(void *context, struct str mailbox, struct str entry, struct str value)
-{
-    struct annotation_context *c = context;
-    struct mailbox_annotation annotation = {
-        .ticket = c->ticket, .name = mailbox, .entry = entry, .value = value};
-    c->failed = !role_send(c->peer, &mailbox_annotation_type, &annotation);
-    return !c->failed;
-}
-
-void reader_answer_metadata(struct reader *r, struct role_peer *peer, const struct mailbox_metadata *ask)
-{
-    struct grant grant;
-    struct mailbox mailbox = {.id = 0};
-    struct annotation_context c = {.peer = peer, .ticket = ask->ticket};
-    int found = 1;
-    if (!reader_grant_of(r, peer, ask->grant, &grant)) {
-        send_end(peer, ask->ticket, MAILBOX_REFUSED, 0, 0);
-        return;
-    }
-    int64_t account = (int64_t)grant.account;
-    if (ask->name.len > 0) {
-        found = folder_find(r->index, account, ask->name, &mailbox);
-    }
-    if (found == 1) {
-        found = (ask->all ? annotation_each_of_account(r->index, account, send_annotation, &c)
-                          : annotation_each(r->index, account, mailbox.id, send_annotation, &c)) == 0 &&
-                        !c.failed
-                    ? 1
-                    : -1;
-    }
-    send_end(peer, ask->ticket,
-             found == 1   ? MAILBOX_OK
-             : found == 0 ? MAILBOX_MISSING
-                          : MAILBOX_TEMPORARY,
-             0, 0);
 }
 
 /* Flags. */
@@ -267,9 +88,10 @@ static void send_vanished(void *context, struct str ranges)
 
 void reader_answer_flags(struct reader *r, struct role_peer *peer, const struct mailbox_ask_flags *ask)
 {
-    struct mailbox_flags answer = {
-        .ticket = ask->ticket, .result = MAILBOX_REFUSED, .keywords = STR_EMPTY, .entries = STR_EMPTY};
-    const struct open_mailbox *open = reader_find_handle(r, peer, ask->handle);
+    struct mailbox_flags answer = {.ticket = ask->ticket, .keywords = STR_EMPTY, .entries = STR_EMPTY};
+    enum mailbox_result result;
+    const struct open_mailbox *open = reader_use_handle(r, peer, ask->handle, &answer.rights, &result);
+    answer.result = (uint8_t)result;
     struct flags_context c = {.r = r, .peer = peer, .ticket = ask->ticket};
     struct mailbox mailbox;
     buf_clear(&r->bytes);
@@ -533,12 +355,13 @@ static int send_range(struct fetch_context *c, const struct open_mailbox *open, 
 
 void reader_answer_fetch(struct reader *r, struct role_peer *peer, const struct mailbox_fetch *ask)
 {
-    const struct open_mailbox *open = reader_find_handle(r, peer, ask->handle);
+    enum mailbox_result result;
+    uint32_t rights;
+    const struct open_mailbox *open = reader_use_handle(r, peer, ask->handle, &rights, &result);
     struct fetch_context c = {.r = r, .peer = peer, .ask = ask};
     struct str rest = ask->ranges;
     struct uid_range range;
     buf_clear(&r->packed);
-    enum mailbox_result result = open == NULL ? MAILBOX_REFUSED : MAILBOX_OK;
     while (open != NULL && !c.full && uid_ranges_next(&rest, &range)) {
         if (range.last >= ask->uid && send_range(&c, open, &range) != 0) {
             log_error("the index cannot be read: %s", r->index->error);

@@ -20,6 +20,31 @@ struct open_mailbox *reader_find_handle(struct reader *r, const struct role_peer
     return open->used && open->instance == peer->instance && open->generation == handle >> 32 ? open : NULL;
 }
 
+enum mailbox_result reader_denied(uint32_t rights)
+{
+    return (rights & RIGHT_LOOKUP) != 0 ? MAILBOX_REFUSED : MAILBOX_MISSING;
+}
+
+struct open_mailbox *reader_use_handle(struct reader *r, const struct role_peer *peer, uint64_t handle,
+                                       uint32_t *rights, enum mailbox_result *result)
+{
+    struct open_mailbox *open = reader_find_handle(r, peer, handle);
+    *result = MAILBOX_REFUSED;
+    if (open == NULL) {
+        return NULL;
+    }
+    struct mailbox mailbox = {.account = open->account, .id = open->mailbox};
+    bool known = acl_rights(r->index, open->reader, &mailbox, rights) == 0;
+    *result = !known ? MAILBOX_TEMPORARY : (*rights & RIGHT_READ) != 0 ? MAILBOX_OK : MAILBOX_MISSING;
+    return *result == MAILBOX_OK ? open : NULL;
+}
+
+void reader_send_end(struct role_peer *peer, uint64_t ticket, enum mailbox_result result)
+{
+    struct mailbox_end end = {.ticket = ticket, .result = (uint8_t)result};
+    role_send(peer, &mailbox_end_type, &end);
+}
+
 static struct open_mailbox *take_slot(struct reader *r, size_t *slot)
 {
     for (size_t i = 0; i < READER_HANDLES_MAX; i++) {
@@ -39,6 +64,7 @@ static void describe(struct reader *r, const struct mailbox *mailbox, struct mai
 {
     folder_object_id(mailbox, id);
     answer->result = MAILBOX_OK;
+    answer->owner = (uint64_t)mailbox->account;
     answer->mailbox = (uint64_t)mailbox->id;
     answer->uid_validity = mailbox->uid_validity;
     answer->uid_next = mailbox->uid_next;
@@ -57,14 +83,18 @@ static void answer_open(struct reader *r, struct role_peer *peer, const struct m
     struct mailbox mailbox;
     struct grant grant;
     size_t slot = 0;
+    uint32_t rights;
     if (reader_grant_of(r, peer, ask->grant, &grant)) {
-        int found = folder_find(r->index, (int64_t)grant.account, ask->mailbox, &mailbox);
-        struct open_mailbox *open = found == 1 ? take_slot(r, &slot) : NULL;
-        answer.result = found == 0 ? MAILBOX_MISSING : MAILBOX_TEMPORARY;
+        int found = acl_find(r->index, (int64_t)grant.account, ask->mailbox, &mailbox, &rights);
+        bool allowed = found == 1 && (rights & RIGHT_READ) != 0;
+        struct open_mailbox *open = allowed ? take_slot(r, &slot) : NULL;
+        answer.result = (uint8_t)(found < 0 || allowed ? MAILBOX_TEMPORARY : reader_denied(rights));
         if (open != NULL && reader_keywords(r, &mailbox)) {
             open->used = true;
             open->instance = peer->instance;
+            open->reader = (int64_t)grant.account;
             open->account = mailbox.account;
+            answer.rights = rights;
             open->mailbox = mailbox.id;
             answer.handle = handle_number(r, slot);
             describe(r, &mailbox, &answer, id);
@@ -81,8 +111,11 @@ static bool append_entry(struct buf *out, const struct mailbox_entry *entry)
 
 static void answer_list(struct reader *r, struct role_peer *peer, const struct mailbox_list *ask)
 {
-    struct mailbox_entries answer = {.ticket = ask->ticket, .result = MAILBOX_REFUSED, .entries = STR_EMPTY};
-    const struct open_mailbox *open = reader_find_handle(r, peer, ask->handle);
+    struct mailbox_entries answer = {.ticket = ask->ticket, .entries = STR_EMPTY};
+    enum mailbox_result result;
+    uint32_t rights;
+    const struct open_mailbox *open = reader_use_handle(r, peer, ask->handle, &rights, &result);
+    answer.result = (uint8_t)result;
     buf_clear(&r->bytes);
     if (open != NULL) {
         struct mailbox mailbox = {.account = open->account, .id = open->mailbox};
@@ -130,6 +163,8 @@ bool reader_mailbox_message(struct reader *r, struct role_peer *peer, const stru
         reader_answer_rows(r, peer, message);
     } else if (type == &mailbox_metadata_type) {
         reader_answer_metadata(r, peer, message);
+    } else if (type == &mailbox_acl_type) {
+        reader_answer_acl(r, peer, message);
     } else if (type == &mailbox_ask_flags_type) {
         reader_answer_flags(r, peer, message);
     } else if (type == &mailbox_fetch_type) {

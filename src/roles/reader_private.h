@@ -4,6 +4,7 @@
 
 #include "ipc/proto_mailbox.h"
 #include "roles/role.h"
+#include "store/acl.h"
 #include "store/flags.h"
 #include "store/grant.h"
 #include "store/resolve.h"
@@ -15,7 +16,8 @@ struct open_mailbox {
     bool used;
     uint32_t instance;
     uint32_t generation;
-    int64_t account;
+    int64_t reader;  /* the account whose grant was shown */
+    int64_t account; /* that owns it */
     int64_t mailbox;
 };
 
@@ -52,6 +54,21 @@ bool reader_mailbox_message(struct reader *r, struct role_peer *peer, const stru
 void reader_mailbox_peer_down(struct reader *r, uint32_t instance);
 /* NULL if the peer has no such handle. */
 struct open_mailbox *reader_find_handle(struct reader *r, const struct role_peer *peer, uint64_t handle);
+/* The same for reading, with what the account may do there now. NULL: *result says why. */
+struct open_mailbox *reader_use_handle(struct reader *r, const struct role_peer *peer, uint64_t handle,
+                                       uint32_t *rights, enum mailbox_result *result);
+/* For want of a right: a mailbox that the account may not even see is missing to it. */
+enum mailbox_result reader_denied(uint32_t rights);
+void reader_send_end(struct role_peer *peer, uint64_t ticket, enum mailbox_result result);
+
+/* reader_rows.c: mailboxes by their names. */
+
+void reader_answer_rows(struct reader *r, struct role_peer *peer, const struct mailbox_rows *ask);
+void reader_answer_metadata(struct reader *r, struct role_peer *peer, const struct mailbox_metadata *ask);
+
+/* reader_acl.c: access control lists. */
+
+void reader_answer_acl(struct reader *r, struct role_peer *peer, const struct mailbox_acl *ask);
 
 /* reader_imap.c: what IMAP asks. */
 
@@ -59,8 +76,6 @@ struct open_mailbox *reader_find_handle(struct reader *r, const struct role_peer
 bool reader_keywords(struct reader *r, const struct mailbox *mailbox);
 /* How many messages no session has been told of as \Recent. */
 uint32_t reader_recent(struct reader *r, const struct mailbox *mailbox);
-void reader_answer_rows(struct reader *r, struct role_peer *peer, const struct mailbox_rows *ask);
-void reader_answer_metadata(struct reader *r, struct role_peer *peer, const struct mailbox_metadata *ask);
 void reader_answer_flags(struct reader *r, struct role_peer *peer, const struct mailbox_ask_flags *ask);
 void reader_answer_fetch(struct reader *r, struct role_peer *peer, const struct mailbox_fetch *ask);
 

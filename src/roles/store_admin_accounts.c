@@ -116,8 +116,7 @@ static void changed_account(struct store *s, int64_t account)
     store_directory_changed(s);
 }
 
-/* Ends a transaction of one change. */
-static bool finish_change(struct admin_connection *c, bool fine)
+bool admin_finish_change(struct admin_connection *c, bool fine)
 {
     struct store *s = c->admin->store;
     if (fine && store_commit(s)) {
@@ -323,7 +322,7 @@ void admin_user_quota(struct admin_connection *c, const json_t *arguments)
     if (!take_quota(c, arguments, &quota) || !admin_take_account(c, arguments, &account)) {
         return;
     }
-    if (finish_change(c, store_begin(s) && account_set_quota(s->index, account.id, quota) == 0)) {
+    if (admin_finish_change(c, store_begin(s) && account_set_quota(s->index, account.id, quota) == 0)) {
         store_directory_changed(s);
         admin_done(c, NULL);
     }
@@ -334,7 +333,7 @@ static void set_state(struct admin_connection *c, const json_t *arguments, enum 
     struct store *s = c->admin->store;
     struct account account;
     if (admin_take_account(c, arguments, &account) &&
-        finish_change(c, store_begin(s) && account_set_state(s->index, account.id, state) == 0)) {
+        admin_finish_change(c, store_begin(s) && account_set_state(s->index, account.id, state) == 0)) {
         changed_account(s, account.id);
         admin_done(c, NULL);
     }
@@ -362,7 +361,7 @@ static bool remove_step(struct admin_connection *c)
         removed = account_remove_messages(s->index, account.id, ADMIN_PAGE);
         bool last = removed == 0;
         bool fine = removed >= 0 && (!last || account_remove(s->index, &account) == 0);
-        if (!finish_change(c, fine)) {
+        if (!admin_finish_change(c, fine)) {
             return false;
         }
         c->job.changed += (uint64_t)removed;
@@ -390,7 +389,8 @@ void admin_user_remove(struct admin_connection *c, const json_t *arguments)
         return;
     }
     /* Nobody logs in to it, and nothing is filed in it, while its messages go. */
-    if (finish_change(c, store_begin(s) && account_set_state(s->index, account.id, ACCOUNT_DISABLED) == 0)) {
+    if (admin_finish_change(c, store_begin(s) &&
+                                   account_set_state(s->index, account.id, ACCOUNT_DISABLED) == 0)) {
         changed_account(s, account.id);
         c->job.account = account.id;
         admin_start_job(c, remove_step);
@@ -407,7 +407,7 @@ static void add_alias(struct admin_connection *c, struct str address, struct str
         index_rollback(s->index); /* nothing has been changed */
         admin_error(c, EX_CANTCREAT, "let it lead to another alias that has the rest",
                     "an alias leads to at most %d addresses", ALIAS_TARGETS_MAX);
-    } else if (finish_change(c, result == 0)) {
+    } else if (admin_finish_change(c, result == 0)) {
         store_directory_changed(s);
         admin_done(c, NULL);
     }
@@ -446,8 +446,8 @@ void admin_alias_remove(struct admin_connection *c, const json_t *arguments)
             admin_index_error(c);
         } else if (there == 0) {
             admin_error(c, EX_NOUSER, "`veredus alias list` shows those there are", "there is no such alias");
-        } else if (finish_change(c, store_begin(s) &&
-                                        alias_remove(s->index, buf_str(&form), buf_str(&target)) == 0)) {
+        } else if (admin_finish_change(
+                       c, store_begin(s) && alias_remove(s->index, buf_str(&form), buf_str(&target)) == 0)) {
             store_directory_changed(s);
             admin_done(c, NULL);
         }

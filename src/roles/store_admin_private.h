@@ -32,7 +32,11 @@ struct admin_job {
     struct ident record;
     struct buf match; /* an address or a domain; empty: any */
     enum { QUEUE_LIST, QUEUE_SHOW, QUEUE_RETRY, QUEUE_HOLD, QUEUE_RELEASE, QUEUE_DROP } action;
-    int64_t account; /* that is being removed */
+    int64_t account; /* that is being removed, or whose entries are listed */
+    int64_t mailbox; /* of the entry of an access control list behind which to go on */
+    int64_t only_mailbox;
+    int64_t grantee;
+    bool negative;
     uint64_t matched;
     uint64_t changed;
     uint64_t under_way; /* a relay has them: left alone */
@@ -120,8 +124,15 @@ void admin_alias_list(struct admin_connection *c, const json_t *arguments);
 void admin_alias_remove(struct admin_connection *c, const json_t *arguments);
 /* The account named by "address"; false after an answer. */
 bool admin_take_account(struct admin_connection *c, const json_t *arguments, struct account *account);
+/* Ends a transaction of one change. False, after an answer, if it could not be made. */
+bool admin_finish_change(struct admin_connection *c, bool fine);
 /* Lets go of a reference that a password under way held. */
 void admin_release(struct store_admin *admin);
+
+/* store_admin_acl.c */
+void admin_acl_list(struct admin_connection *c, const json_t *arguments);
+void admin_acl_set(struct admin_connection *c, const json_t *arguments);
+void admin_acl_remove(struct admin_connection *c, const json_t *arguments);
 
 /* store_admin_import.c */
 void admin_import_mailbox(struct admin_connection *c, const json_t *arguments);

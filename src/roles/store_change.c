@@ -2,13 +2,11 @@
  * IMAP's changes: flags, copies, expunges, appended messages, and mailboxes made, renamed and removed. Each is one request of the
  * tick's transaction, answered when that has been committed. Part of the store role.
  */
-#include "roles/store_private.h"
+#include "roles/store_change_private.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "store/annotation.h"
-#include "store/folder.h"
 #include "store/move.h"
 #include "store/resolve.h"
 
@@ -19,42 +17,6 @@ enum {
     RANGES_OCTETS = 1 << 20,
     APPENDED_MAX = 1000,
     ANSWER_OCTETS = MAILBOX_RANGES_MAX / 2 / 8 * 8
-};
-
-struct appended {
-    struct record_header header;
-    int64_t segment;
-    int64_t offset;
-    uint64_t flags;
-    uint64_t internal_ms;
-    struct buf keywords;
-};
-
-struct store_change {
-    struct store_change *next; /* while parts are missing */
-    uint32_t instance;
-    uint64_t ticket;
-    enum change_kind kind;
-    int64_t account;
-    int64_t mailbox;
-    enum flags_operation operation;
-    uint64_t flags;
-    uint64_t modseq;
-    uint32_t special_use;
-    struct buf name;
-    struct buf other_name;
-    struct buf keywords;
-    struct buf ranges; /* packed */
-    struct appended *appended;
-    size_t appended_count;
-    /* What has become of it. */
-    enum change_result result;
-    uint64_t new_modseq;
-    uint32_t uid_validity;
-    unsigned char id[MAILBOX_OBJECT_ID];
-    struct buf all_keywords;
-    struct buf source_uids;
-    struct buf target_uids;
 };
 
 /* Parts. */
@@ -117,9 +79,11 @@ static struct store_change *new_change(const struct role_peer *peer, const struc
     c->ticket = ask->ticket;
     c->kind = (enum change_kind)ask->kind;
     c->account = account;
+    c->owner = ask->owner == 0 ? account : (int64_t)ask->owner;
     c->mailbox = (int64_t)ask->mailbox;
     c->operation = (enum flags_operation)ask->operation;
     c->flags = ask->flags & (FLAG_ANSWERED | FLAG_FLAGGED | FLAG_DELETED | FLAG_SEEN | FLAG_DRAFT);
+    c->acl_rights = (uint32_t)(ask->flags & RIGHTS_ALL);
     c->modseq = ask->modseq;
     c->special_use = ask->special_use;
     c->name = buf_make(MAILBOX_NAME_OCTETS);
@@ -263,48 +227,121 @@ static bool unpack(struct store_change *c, struct ranges *ranges)
     return ranges->items != NULL && packed.len == 0;
 }
 
-static int finish_folder(struct store_change *c, enum folder_result result)
+int change_refuse(struct store_change *c, enum change_result result)
 {
-    static const enum change_result results[] = {
-        [FOLDER_DONE] = CHANGE_RESULT_DONE,     [FOLDER_MISSING] = CHANGE_RESULT_MISSING,
-        [FOLDER_EXISTS] = CHANGE_RESULT_EXISTS, [FOLDER_CANNOT] = CHANGE_RESULT_CANNOT,
-        [FOLDER_LIMIT] = CHANGE_RESULT_LIMIT,   [FOLDER_ERROR] = CHANGE_RESULT_TEMPORARY};
-    c->result = results[result];
-    return result == FOLDER_ERROR ? -1 : 0;
-}
-
-static int missing(struct store_change *c)
-{
-    c->result = CHANGE_RESULT_MISSING;
+    c->result = result;
     return 0;
 }
 
-static int do_store(struct store *s, struct store_change *c, struct mailbox *mailbox,
+int change_deny(struct store_change *c, uint32_t rights)
+{
+    return change_refuse(c, (rights & RIGHT_LOOKUP) != 0 ? CHANGE_RESULT_REFUSED : CHANGE_RESULT_MISSING);
+}
+
+int change_find(struct store *s, struct store_change *c, struct str name, uint32_t needed,
+                struct mailbox *mailbox, uint32_t *rights)
+{
+    int found = acl_find(s->index, c->account, name, mailbox, rights);
+    if (found <= 0) {
+        return found < 0 ? -1 : change_refuse(c, CHANGE_RESULT_MISSING);
+    }
+    return (*rights & needed) == needed ? 1 : change_deny(c, *rights);
+}
+
+/* The flags that somebody with these rights may set and clear. */
+static uint64_t flags_of(uint32_t rights)
+{
+    return ((rights & RIGHT_SEEN) != 0 ? FLAG_SEEN : 0) | ((rights & RIGHT_DELETED) != 0 ? FLAG_DELETED : 0) |
+           ((rights & RIGHT_WRITE) != 0 ? ~(uint64_t)(FLAG_SEEN | FLAG_DELETED) : 0);
+}
+
+/* What is in `ranges` and not in `refused`, both in order. False without memory. */
+static bool without(const struct ranges *ranges, struct str refused, struct ranges *rest)
+{
+    struct uid_range gone = {0, 0};
+    bool more = uid_ranges_next(&refused, &gone);
+    *rest = (struct ranges){.items = mem_zalloc(ranges->count + refused.len / 8 + 2, sizeof(*rest->items))};
+    for (size_t i = 0; rest->items != NULL && i < ranges->count; i++) {
+        uint64_t first = ranges->items[i].first;
+        for (; more && gone.first <= ranges->items[i].last; more = uid_ranges_next(&refused, &gone)) {
+            if (gone.first > first) {
+                rest->items[rest->count++] = (struct uid_range){(uint32_t)first, gone.first - 1};
+            }
+            first = (uint64_t)gone.last + 1;
+        }
+        if (first <= ranges->items[i].last) {
+            rest->items[rest->count++] = (struct uid_range){(uint32_t)first, ranges->items[i].last};
+        }
+    }
+    return rest->items != NULL;
+}
+
+/*
+ * Puts flags in the place of others, those alone that may be changed: the others are taken away first, from those messages that
+ * have not changed since; then these are added to the same ones.
+ */
+static int replace_some(struct store *s, struct store_change *c, struct mailbox *mailbox,
+                        const struct flags_change *change, uint64_t allowed, const struct ranges *ranges,
+                        uint64_t *changed)
+{
+    struct flags_change part = *change;
+    struct ranges rest = {.items = NULL};
+    uint64_t more = 0;
+    part.operation = FLAGS_REMOVE;
+    part.flags = allowed & ~change->flags;
+    int result =
+        flags_store(s->index, mailbox, &part, ranges->items, ranges->count, &c->source_uids, changed);
+    if (result == 0 && !without(ranges, buf_str(&c->source_uids), &rest)) {
+        result = -1;
+    }
+    if (result == 0) {
+        part.operation = FLAGS_ADD;
+        part.flags = allowed & change->flags;
+        part.unchanged_since = UINT64_MAX;
+        result = flags_store(s->index, mailbox, &part, rest.items, rest.count, &c->source_uids, &more);
+    }
+    *changed += more;
+    mem_free(rest.items);
+    return result;
+}
+
+static int do_store(struct store *s, struct store_change *c, struct mailbox *mailbox, uint32_t rights,
                     const struct ranges *ranges)
 {
+    uint64_t allowed = flags_of(rights);
+    bool keywords = (rights & RIGHT_WRITE) != 0;
     struct account account;
     uint64_t bits;
     uint64_t changed;
     bool full;
-    if (account_by_id(s->index, c->account, &account) != 1 ||
-        flags_keywords(s->index, mailbox, c->operation == FLAGS_REMOVE ? STR_EMPTY : buf_str(&c->keywords),
-                       &bits, &c->all_keywords, &full) != 0) {
+    bool replaces = c->operation == FLAGS_REPLACE;
+    if ((c->flags & allowed) == 0 && !(keywords && c->keywords.len > 0) && (!replaces || allowed == 0) &&
+        (c->flags != 0 || c->keywords.len > 0 || replaces)) {
+        return change_refuse(c, CHANGE_RESULT_REFUSED);
+    }
+    if (account_by_id(s->index, mailbox->account, &account) != 1 ||
+        flags_keywords(s->index, mailbox,
+                       c->operation == FLAGS_REMOVE || !keywords ? STR_EMPTY : buf_str(&c->keywords), &bits,
+                       &c->all_keywords, &full) != 0) {
         return -1;
     }
-    if (c->operation == FLAGS_REMOVE) {
+    if (c->operation == FLAGS_REMOVE && keywords) {
         bits = flags_known_keywords(buf_str(&c->all_keywords), buf_str(&c->keywords));
     }
     struct flags_change change = {.operation = c->operation,
-                                  .flags = c->flags | bits,
+                                  .flags = (c->flags & allowed) | bits,
                                   .unchanged_since = c->modseq,
                                   .modseq = account.modseq + 1};
-    if (flags_store(s->index, mailbox, &change, ranges->items, ranges->count, &c->source_uids, &changed) !=
-        0) {
+    int stored = replaces && allowed != UINT64_MAX
+                     ? replace_some(s, c, mailbox, &change, allowed, ranges, &changed)
+                     : flags_store(s->index, mailbox, &change, ranges->items, ranges->count, &c->source_uids,
+                                   &changed);
+    if (stored != 0) {
         return -1;
     }
     c->new_modseq = mailbox->modseq;
     c->result = full ? CHANGE_RESULT_LIMIT : CHANGE_RESULT_DONE;
-    if (changed > 0 && account_count(s->index, c->account, 0, 0, change.modseq) != 0) {
+    if (changed > 0 && account_count(s->index, mailbox->account, 0, 0, change.modseq) != 0) {
         return -1;
     }
     return mailbox_set(s->index, mailbox);
@@ -334,11 +371,11 @@ static int do_expunge(struct store *s, struct store_change *c, struct mailbox *m
     return 0;
 }
 
-/* 1: there is room for so many octets more, when others are gone; 0: not, and c->result says so; -1. */
-static int has_room(struct store *s, struct store_change *c, uint64_t octets, uint64_t gone)
+/* 1: the owner has room for so many octets more, when others are gone; 0: not, and c->result says so; -1. */
+static int has_room(struct store *s, struct store_change *c, int64_t owner, uint64_t octets, uint64_t gone)
 {
     struct account account;
-    if (account_by_id(s->index, c->account, &account) != 1) {
+    if (account_by_id(s->index, owner, &account) != 1) {
         return -1;
     }
     int64_t quota = resolve_quota(s->config, &account);
@@ -354,22 +391,24 @@ static int do_copy(struct store *s, struct store_change *c, struct mailbox *from
     struct mailbox other;
     struct mailbox *to = &other;
     uint64_t octets = 0;
-    int found = folder_find(s->index, c->account, buf_str(&c->name), &other);
+    uint32_t rights;
+    int found = change_find(s, c, buf_str(&c->name), RIGHT_INSERT, &other, &rights);
     if (found <= 0) {
-        return found < 0 ? -1 : missing(c);
+        return found;
     }
-    if (other.id == from->id) {
+    if (other.account == from->account && other.id == from->id) {
         to = from; /* one row has one copy in memory */
     }
-    if (c->kind == CHANGE_KIND_COPY) {
+    if (c->kind == CHANGE_KIND_COPY || to->account != from->account) {
         int room = message_octets(s->index, from, ranges->items, ranges->count, &octets) == 0
-                       ? has_room(s, c, octets, 0)
+                       ? has_room(s, c, to->account, octets, 0)
                        : -1;
         if (room <= 0) {
             return room;
         }
     }
-    struct move_result result = {.source_uids = &c->source_uids, .target_uids = &c->target_uids};
+    struct move_result result = {
+        .lost = ~flags_of(rights), .source_uids = &c->source_uids, .target_uids = &c->target_uids};
     int done =
         c->kind == CHANGE_KIND_COPY
             ? copy_messages(s->index, from, to, ranges->items, ranges->count, clock_wall_ms(), &result)
@@ -380,27 +419,44 @@ static int do_copy(struct store *s, struct store_change *c, struct mailbox *from
     return done;
 }
 
+/* The selected mailbox, as long as the account may read there: 1; 0: it is missing to it, and the result says so; -1. */
+static int find_selected(struct store *s, struct store_change *c, struct mailbox *mailbox, uint32_t *rights)
+{
+    int found = mailbox_find(s->index, c->owner, c->mailbox, mailbox);
+    if (found < 0 || (found == 1 && acl_rights(s->index, c->account, mailbox, rights) != 0)) {
+        return -1;
+    }
+    return found == 1 && (*rights & RIGHT_READ) != 0 ? 1 : change_refuse(c, CHANGE_RESULT_MISSING);
+}
+
 /* What the selected mailbox is needed for. */
 static int do_in_mailbox(struct store *s, struct store_change *c)
 {
     struct mailbox mailbox;
     struct ranges ranges;
-    int found = mailbox_find(s->index, c->account, c->mailbox, &mailbox);
+    uint32_t rights;
+    int found = find_selected(s, c, &mailbox, &rights);
     if (found <= 0) {
-        return found < 0 ? -1 : missing(c);
+        return found;
     }
+    uint32_t needed = c->kind == CHANGE_KIND_EXPUNGE ? RIGHT_EXPUNGE
+                      : c->kind == CHANGE_KIND_MOVE  ? RIGHT_EXPUNGE | RIGHT_DELETED
+                                                     : 0;
     int result = -1;
-    if (!unpack(c, &ranges)) {
+    if (!unpack(c, &ranges) || (rights & needed) != needed) {
         c->result = CHANGE_RESULT_REFUSED;
         result = 0;
     } else if (c->kind == CHANGE_KIND_STORE) {
-        result = do_store(s, c, &mailbox, &ranges);
+        result = do_store(s, c, &mailbox, rights, &ranges);
     } else if (c->kind == CHANGE_KIND_EXPUNGE) {
         result = do_expunge(s, c, &mailbox, &ranges);
     } else if (c->kind == CHANGE_KIND_SEEN_RECENT) {
-        mailbox.recent_uid = mailbox.uid_next;
         c->result = CHANGE_RESULT_DONE;
-        result = mailbox_set(s->index, &mailbox);
+        result = 0;
+        if ((rights & RIGHTS_TO_CHANGE) != 0) {
+            mailbox.recent_uid = mailbox.uid_next;
+            result = mailbox_set(s->index, &mailbox);
+        }
     } else {
         result = do_copy(s, c, &mailbox, &ranges);
     }
@@ -408,9 +464,10 @@ static int do_in_mailbox(struct store *s, struct store_change *c)
     return result;
 }
 
-static int file_appended(struct store *s, struct store_change *c, struct mailbox *mailbox,
+static int file_appended(struct store *s, struct store_change *c, struct mailbox *mailbox, uint32_t rights,
                          const struct appended *a, uint64_t modseq)
 {
+    struct str keywords = (rights & RIGHT_WRITE) != 0 ? buf_str(&a->keywords) : STR_EMPTY;
     char area[64];
     struct buf text = {.data = area, .cap = sizeof(area), .limit = sizeof(area)};
     uint64_t bits;
@@ -419,7 +476,7 @@ static int file_appended(struct store *s, struct store_change *c, struct mailbox
     uint64_t now = clock_wall_ms();
     buf_clear(&c->all_keywords);
     if (record_keep(s->index, &a->header, a->segment, a->offset, 1) != 0 ||
-        flags_keywords(s->index, mailbox, buf_str(&a->keywords), &bits, &c->all_keywords, &full) != 0) {
+        flags_keywords(s->index, mailbox, keywords, &bits, &c->all_keywords, &full) != 0) {
         return -1;
     }
     struct filing filing = {.record = a->header.id,
@@ -427,7 +484,7 @@ static int file_appended(struct store *s, struct store_change *c, struct mailbox
                             .size = (uint64_t)a->header.trace_len + a->header.body_len,
                             .internal_ms = a->internal_ms == 0 ? now : a->internal_ms,
                             .saved_ms = now,
-                            .flags = a->flags | bits,
+                            .flags = (a->flags & flags_of(rights)) | bits,
                             .modseq = modseq};
     if (message_file(s->index, mailbox, &filing, &uid) != 0 || !uid_ranges_append(&c->target_uids, uid)) {
         return -1;
@@ -438,13 +495,19 @@ static int file_appended(struct store *s, struct store_change *c, struct mailbox
     return journal_add(s->index, &a->header.id, now, JOURNAL_FILED, buf_str(&text));
 }
 
-/* The message that is replaced: 1 and its octets; 0: it is not there, and c->result says so; -1. */
+/*
+ * The message that is replaced: 1 and its octets; 0: it is not there, or may not be removed, and c->result says so; -1.
+ */
 static int find_replaced(struct store *s, struct store_change *c, const struct ranges *ranges,
                          struct mailbox *from, uint64_t *octets)
 {
     struct message_place place;
+    uint32_t rights;
     bool one = ranges->count == 1 && ranges->items[0].first == ranges->items[0].last;
-    int found = one ? mailbox_find(s->index, c->account, c->mailbox, from) : 0;
+    int found = one ? find_selected(s, c, from, &rights) : 0;
+    if (found == 1 && ((rights & RIGHT_EXPUNGE) == 0 || (rights & RIGHT_DELETED) == 0)) {
+        return change_refuse(c, CHANGE_RESULT_REFUSED);
+    }
     found = found == 1 ? message_find(s->index, from, ranges->items[0].first, &place) : found;
     c->result = found == 0 ? CHANGE_RESULT_GONE : c->result;
     return found != 1 ? found : message_octets(s->index, from, ranges->items, 1, octets) == 0 ? 1 : -1;
@@ -458,23 +521,26 @@ static int append_messages(struct store *s, struct store_change *c, const struct
     struct account account;
     uint64_t octets = 0;
     uint64_t gone = 0;
-    int found = folder_find(s->index, c->account, buf_str(&c->name), &mailbox);
+    uint32_t rights;
+    int found = change_find(s, c, buf_str(&c->name), RIGHT_INSERT, &mailbox, &rights);
     if (found <= 0) {
-        return found < 0 ? -1 : missing(c);
+        return found;
     }
     for (size_t i = 0; i < c->appended_count; i++) {
         octets += (uint64_t)c->appended[i].header.trace_len + c->appended[i].header.body_len;
     }
     int there = ranges->count == 0 ? 1 : find_replaced(s, c, ranges, &other, &gone);
-    int room = there == 1 ? has_room(s, c, octets, gone) : there;
+    int room = there == 1 ? has_room(s, c, mailbox.account, octets,
+                                     ranges->count > 0 && other.account == mailbox.account ? gone : 0)
+                          : there;
     if (room <= 0) {
         return room;
     }
-    if (account_by_id(s->index, c->account, &account) != 1) {
+    if (account_by_id(s->index, mailbox.account, &account) != 1) {
         return -1;
     }
     for (size_t i = 0; i < c->appended_count; i++) {
-        if (file_appended(s, c, &mailbox, &c->appended[i], account.modseq + 1) != 0) {
+        if (file_appended(s, c, &mailbox, rights, &c->appended[i], account.modseq + 1) != 0) {
             return -1;
         }
     }
@@ -487,7 +553,7 @@ static int append_messages(struct store *s, struct store_change *c, const struct
     c->new_modseq = account.modseq + 1;
     c->uid_validity = mailbox.uid_validity;
     c->result = CHANGE_RESULT_DONE;
-    if (account_count(s->index, c->account, (int64_t)octets, (int64_t)c->appended_count,
+    if (account_count(s->index, mailbox.account, (int64_t)octets, (int64_t)c->appended_count,
                       account.modseq + 1) != 0 ||
         mailbox_set(s->index, &mailbox) != 0) {
         return -1;
@@ -495,7 +561,7 @@ static int append_messages(struct store *s, struct store_change *c, const struct
     if (ranges->count == 0) {
         return 0;
     }
-    if (other.id == mailbox.id) {
+    if (other.account == mailbox.account && other.id == mailbox.id) {
         from = &mailbox; /* one row has one copy in memory */
     }
     struct move_result result = {.source_uids = NULL};
@@ -517,92 +583,6 @@ static int do_append(struct store *s, struct store_change *c)
     return result;
 }
 
-static int do_create(struct store *s, struct store_change *c)
-{
-    struct mailbox mailbox;
-    enum folder_result result =
-        folder_create(s->index, c->account, buf_str(&c->name), c->special_use, clock_wall_ms(), &mailbox);
-    if (result == FOLDER_DONE) {
-        folder_object_id(&mailbox, c->id);
-        c->uid_validity = mailbox.uid_validity;
-    }
-    return finish_folder(c, result);
-}
-
-static int do_subscribe(struct store *s, struct store_change *c)
-{
-    c->result = CHANGE_RESULT_DONE;
-    return folder_subscribe(s->index, c->account, buf_str(&c->name), c->kind == CHANGE_KIND_SUBSCRIBE);
-}
-
-/* One entry from the front: 16 bits its length, 32 bits the value's, both; *removes: it has none. */
-static bool next_annotation(struct str *packed, struct str *entry, struct str *value, bool *removes)
-{
-    if (packed->len < 6) {
-        return false;
-    }
-    size_t entry_len = read_le16(packed->data);
-    uint32_t value_len = read_le32(packed->data + 2);
-    *removes = value_len == UINT32_MAX;
-    value_len = *removes ? 0 : value_len;
-    if (entry_len == 0 || entry_len > ANNOTATION_ENTRY_MAX || value_len > ANNOTATION_VALUE_MAX ||
-        packed->len - 6 < entry_len + value_len) {
-        return false;
-    }
-    *entry = str_sub(*packed, 6, 6 + entry_len);
-    *value = str_sub(*packed, 6 + entry_len, 6 + entry_len + value_len);
-    *packed = str_from(*packed, 6 + entry_len + value_len);
-    return true;
-}
-
-/* Whether all entries are good and find room; c->result says what not. -1. */
-static int check_annotations(struct store *s, struct store_change *c, int64_t mailbox)
-{
-    struct str rest = buf_str(&c->ranges);
-    struct str entry;
-    struct str value;
-    bool removes;
-    int64_t of_mailbox;
-    int64_t of_account;
-    int64_t added = 0;
-    if (annotation_count(s->index, c->account, mailbox, &of_mailbox, &of_account) != 0) {
-        return -1;
-    }
-    while (next_annotation(&rest, &entry, &value, &removes)) {
-        int there = removes ? 1 : annotation_exists(s->index, c->account, mailbox, entry);
-        if (there < 0) {
-            return -1;
-        }
-        added += there == 0;
-    }
-    bool room = added == 0 ||
-                (of_mailbox + added <= ANNOTATIONS_MAX && of_account + added <= ANNOTATIONS_ACCOUNT_MAX);
-    c->result = rest.len > 0 ? CHANGE_RESULT_REFUSED : room ? CHANGE_RESULT_DONE : CHANGE_RESULT_LIMIT;
-    return 0;
-}
-
-static int do_metadata(struct store *s, struct store_change *c)
-{
-    struct mailbox mailbox = {.id = 0};
-    struct str rest = buf_str(&c->ranges);
-    struct str entry;
-    struct str value;
-    bool removes;
-    int found = c->name.len == 0 ? 1 : folder_find(s->index, c->account, buf_str(&c->name), &mailbox);
-    if (found <= 0) {
-        return found < 0 ? -1 : missing(c);
-    }
-    if (check_annotations(s, c, mailbox.id) != 0) {
-        return -1;
-    }
-    while (c->result == CHANGE_RESULT_DONE && next_annotation(&rest, &entry, &value, &removes)) {
-        if (annotation_set(s->index, c->account, mailbox.id, entry, removes ? NULL : &value) != 0) {
-            return -1;
-        }
-    }
-    return 0;
-}
-
 int store_change_do(struct store *s, struct store_request *r)
 {
     struct store_change *c = r->change;
@@ -612,14 +592,13 @@ int store_change_do(struct store *s, struct store_request *r)
     buf_clear(&c->target_uids);
     switch (c->kind) {
     case CHANGE_KIND_APPEND: return do_append(s, c);
-    case CHANGE_KIND_CREATE: return do_create(s, c);
-    case CHANGE_KIND_METADATA: return do_metadata(s, c);
-    case CHANGE_KIND_DELETE: return finish_folder(c, folder_delete(s->index, c->account, buf_str(&c->name)));
-    case CHANGE_KIND_RENAME:
-        return finish_folder(c, folder_rename(s->index, c->account, buf_str(&c->name),
-                                              buf_str(&c->other_name), clock_wall_ms()));
+    case CHANGE_KIND_CREATE: return change_create(s, c);
+    case CHANGE_KIND_METADATA: return change_metadata(s, c);
+    case CHANGE_KIND_ACL: return change_acl(s, c);
+    case CHANGE_KIND_DELETE: return change_delete(s, c);
+    case CHANGE_KIND_RENAME: return change_rename(s, c);
     case CHANGE_KIND_SUBSCRIBE:
-    case CHANGE_KIND_UNSUBSCRIBE: return do_subscribe(s, c);
+    case CHANGE_KIND_UNSUBSCRIBE: return change_subscribe(s, c);
     default: return do_in_mailbox(s, c);
     }
 }

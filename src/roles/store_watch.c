@@ -5,18 +5,21 @@
 #include "roles/store_private.h"
 
 #include "base/mem.h"
+#include "store/acl.h"
 
 enum { BUCKETS = 16384, WATCHES_MAX = 1000000 };
 
 struct watch {
     struct watch *next;         /* of the same bucket of mailboxes */
     struct watch *next_session; /* of the same bucket of sessions */
-    int64_t account;
+    int64_t account;            /* that owns the mailbox */
     int64_t mailbox;
+    int64_t watcher; /* the account of the session */
     uint64_t ticket;
     uint32_t instance; /* of imapd */
     bool read_only;
-    bool told; /* in the round under way */
+    bool revoked; /* the watcher may not read there any more, and has been told of that change */
+    bool told;    /* in the round under way */
 };
 
 struct store_watches {
@@ -77,15 +80,18 @@ void store_watch_message(struct store *s, struct role_peer *peer, const struct m
         grant.instance != peer->instance || grant.boot != role_boot(s->role)) {
         return;
     }
-    struct watch *watch = s->watches->count < WATCHES_MAX ? mem_new(struct watch) : NULL;
+    int64_t owner = ask->owner == 0 ? (int64_t)grant.account : (int64_t)ask->owner;
+    bool allowed = acl_reads(s->index, (int64_t)grant.account, owner, (int64_t)ask->mailbox) == 1;
+    struct watch *watch = allowed && s->watches->count < WATCHES_MAX ? mem_new(struct watch) : NULL;
     if (watch == NULL) {
         return; /* the session sees changes with its next command */
     }
-    struct watch **by_mailbox = mailbox_bucket(s->watches, (int64_t)grant.account, (int64_t)ask->mailbox);
+    struct watch **by_mailbox = mailbox_bucket(s->watches, owner, (int64_t)ask->mailbox);
     struct watch **by_session = session_bucket(s->watches, peer->instance, ask->ticket);
     *watch = (struct watch){.next = *by_mailbox,
                             .next_session = *by_session,
-                            .account = (int64_t)grant.account,
+                            .account = owner,
+                            .watcher = (int64_t)grant.account,
                             .mailbox = (int64_t)ask->mailbox,
                             .ticket = ask->ticket,
                             .instance = peer->instance,
@@ -136,7 +142,9 @@ static void tell_all(struct store *s)
 {
     for (size_t b = 0; b < BUCKETS; b++) {
         for (struct watch *watch = s->watches->by_mailbox[b]; watch != NULL; watch = watch->next) {
-            tell(s, watch);
+            if (!watch->revoked) {
+                tell(s, watch);
+            }
         }
     }
 }
@@ -148,7 +156,9 @@ static void tell_one(struct store *s, const struct touched *touched, bool now)
         if (watch->account != touched->account || watch->mailbox != touched->mailbox) {
             continue;
         }
-        if (now && !watch->told) {
+        if (now && !watch->told && !watch->revoked) {
+            /* Even a lack of the right that is news itself is told, once. */
+            watch->revoked = acl_reads(s->index, watch->watcher, watch->account, watch->mailbox) == 0;
             tell(s, watch);
         }
         watch->told = now;

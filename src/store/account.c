@@ -3,6 +3,7 @@
 
 #include "message/lookalike.h"
 #include "message/path.h"
+#include "store/acl.h"
 #include "store/events.h"
 #include "store/flags.h"
 
@@ -228,7 +229,7 @@ int account_remove(struct index *index, const struct account *account)
     sqlite3_stmt *annotations = sql_prepare(index, SQL_ANNOTATION_FORGET_ALL);
     sqlite3_stmt *row = sql_prepare(index, SQL_ACCOUNT_REMOVE);
     if (aliases == NULL || mailboxes == NULL || subscriptions == NULL || annotations == NULL || row == NULL ||
-        flags_forget(index, account->id, 0) != 0) {
+        flags_forget(index, account->id, 0) != 0 || acl_forget_account(index, account->id) != 0) {
         return -1;
     }
     if (note_aliases_gone(index, account_address(account)) != 0) {

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "store/account.h"
+#include "store/acl.h"
 #include "store/entry.h"
 #include "store/mailbox.h"
 
@@ -32,6 +33,7 @@ static const struct event_form forms[] = {
     {EVENT_KEYWORDS, {8, 8}, false, 1},        /* account, mailbox; names */
     {EVENT_SUBSCRIPTION, {8, 1}, false, 1},    /* account, whether; name */
     {EVENT_ANNOTATION, {8, 8, 1}, false, 2},   /* account, mailbox, whether; entry, value */
+    {EVENT_ACL, {8, 8, 8, 1, 4}, false, 0},    /* account, mailbox, grantee, negative, rights */
     /* account, mailbox, operation, flags, unchanged since, modseq; ranges */
     {EVENT_FLAGS, {8, 8, 1, 8, 8, 8}, false, 1},
     /* account, mailbox, UID, recipient, size, date, modseq, flags, saved */
@@ -218,6 +220,13 @@ void events_annotation(struct index *index, int64_t account, int64_t mailbox, st
     note(index, &(struct index_event){.kind = EVENT_ANNOTATION,
                                       .numbers = {(uint64_t)account, (uint64_t)mailbox, value != NULL},
                                       .texts = {entry, value == NULL ? STR_EMPTY : *value}});
+}
+
+void events_acl(struct index *index, int64_t owner, int64_t mailbox, const struct acl_entry *entry)
+{
+    note(index, &(struct index_event){.kind = EVENT_ACL,
+                                      .numbers = {(uint64_t)owner, (uint64_t)mailbox,
+                                                  (uint64_t)entry->grantee, entry->negative, entry->rights}});
 }
 
 void events_subscription(struct index *index, int64_t account, struct str name, bool subscribed)

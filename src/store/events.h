@@ -19,6 +19,7 @@
 #include "store/record.h"
 
 struct account;
+struct acl_entry;
 struct entry;
 
 /* A transaction should end when it has noted so many octets. */
@@ -57,6 +58,8 @@ void events_keywords(struct index *index, const struct mailbox *mailbox, struct 
 /* NULL: the entry is removed. */
 void events_annotation(struct index *index, int64_t account, int64_t mailbox, struct str entry,
                        const struct str *value);
+/* Without rights: the entry is removed. */
+void events_acl(struct index *index, int64_t owner, int64_t mailbox, const struct acl_entry *entry);
 void events_subscription(struct index *index, int64_t account, struct str name, bool subscribed);
 /* The change, and the ranges of UIDs that it was asked for: made again it has the same result. */
 void events_flags(struct index *index, const struct mailbox *mailbox, const struct flags_change *change,
@@ -97,6 +100,7 @@ enum event_kind {
     EVENT_KEYWORDS = 'K',
     EVENT_SUBSCRIPTION = 'U',
     EVENT_ANNOTATION = 'M',
+    EVENT_ACL = 'P',
     EVENT_FLAGS = 'G',
     EVENT_FILED = 'F',
     EVENT_EXPUNGED = 'X',

@@ -1,8 +1,8 @@
 /* Mailboxes by name; see folder.h. */
 #include "store/folder.h"
-#include "store/annotation.h"
-
 #include "store/account.h"
+#include "store/acl.h"
+#include "store/annotation.h"
 #include "store/events.h"
 #include "store/flags.h"
 #include "store/move.h"
@@ -123,6 +123,15 @@ static int next_numbers(struct index *index, uint64_t wall_ms, int64_t *mailbox,
     return 0;
 }
 
+static int inherit(struct index *index, const struct mailbox *mailbox, struct str name)
+{
+    struct mailbox parent;
+    size_t slash = str_find_last(name, '/');
+    int found =
+        slash == SIZE_MAX ? 0 : folder_find(index, mailbox->account, str_sub(name, 0, slash), &parent);
+    return found == 1 ? acl_copy(index, mailbox->account, parent.id, mailbox->id) : found;
+}
+
 static enum folder_result create_one(struct index *index, int64_t account, struct str name,
                                      uint32_t special_use, uint64_t wall_ms, struct mailbox *mailbox)
 {
@@ -152,7 +161,7 @@ static enum folder_result create_one(struct index *index, int64_t account, struc
     }
     events_mailbox(index, mailbox);
     events_mailbox_name(index, mailbox, name);
-    return FOLDER_DONE;
+    return inherit(index, mailbox, name) == 0 ? FOLDER_DONE : FOLDER_ERROR;
 }
 
 /* Makes what is missing above a name. */
@@ -183,7 +192,7 @@ enum folder_result folder_create(struct index *index, int64_t account, struct st
     if (found != 0) {
         return found < 0 ? FOLDER_ERROR : FOLDER_EXISTS;
     }
-    if (name.len == 0 || name.len > FOLDER_NAME_MAX) {
+    if (name.len == 0 || name.len > FOLDER_NAME_MAX || is_other_users(name)) {
         return FOLDER_CANNOT;
     }
     enum folder_result result = create_parents(index, account, name, wall_ms);
@@ -320,7 +329,7 @@ enum folder_result folder_rename(struct index *index, int64_t account, struct st
     if (found == 0 || taken == 1) {
         return found == 0 ? FOLDER_MISSING : FOLDER_EXISTS;
     }
-    if (to.len == 0 || to.len > FOLDER_NAME_MAX) {
+    if (to.len == 0 || to.len > FOLDER_NAME_MAX || is_other_users(to)) {
         return FOLDER_CANNOT;
     }
     if (source.id != MAILBOX_INBOX) {
@@ -342,7 +351,8 @@ int folder_remove(struct index *index, const struct mailbox *mailbox)
 {
     sqlite3_stmt *q = sql_prepare(index, SQL_MAILBOX_REMOVE);
     if (q == NULL || flags_forget(index, mailbox->account, mailbox->id) != 0 ||
-        annotation_forget(index, mailbox->account, mailbox->id) != 0) {
+        annotation_forget(index, mailbox->account, mailbox->id) != 0 ||
+        acl_forget(index, mailbox->account, mailbox->id) != 0) {
         return -1;
     }
     sql_int(q, 1, mailbox->account);

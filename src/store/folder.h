@@ -27,7 +27,7 @@ void folder_object_id(const struct mailbox *mailbox, unsigned char id[MAILBOX_OB
 
 /* Those below work within a transaction. */
 
-/* Makes it, and those above it that are missing. */
+/* Makes it, and those above it that are missing. Each gets the access control list of the one above it. */
 enum folder_result folder_create(struct index *index, int64_t account, struct str name, uint32_t special_use,
                                  uint64_t wall_ms, struct mailbox *mailbox);
 /* Renames it and all below it; INBOX stays and its messages move into the new one. */

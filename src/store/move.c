@@ -181,6 +181,7 @@ static int file_collected(struct index *index, const struct mailbox *from, struc
         return -1;
     }
     for (size_t i = 0; i < c->count; i++) {
+        c->items[i].flags &= ~result->lost;
         used |= c->items[i].flags;
     }
     if (map_keywords(index, from, to, used, &map) != 0) {

@@ -8,15 +8,19 @@
 #include "store/flags.h"
 
 struct move_result {
+    uint64_t lost;           /* given: flags that a copy does not get */
     struct buf *source_uids; /* packed ranges, in order; may be NULL */
     struct buf *target_uids;
     uint64_t modseq; /* of the change */
 };
 
-/* Copies those of the ranges that are there, with their flags and keywords, in the order of UIDs. */
+/*
+ * Copies those of the ranges that are there, with their flags and keywords but those that are to be lost, in the order of UIDs. The
+ * mailboxes may belong to two accounts.
+ */
 int copy_messages(struct index *index, struct mailbox *from, struct mailbox *to,
                   const struct uid_range *ranges, size_t count, uint64_t wall_ms, struct move_result *result);
-/* The same, and removes them from where they were; the account holds as much as before. */
+/* The same, and removes them from where they were; within one account, it holds as much as before. */
 int move_messages(struct index *index, struct mailbox *from, struct mailbox *to,
                   const struct uid_range *ranges, size_t count, uint64_t wall_ms, struct move_result *result);
 int move_all(struct index *index, struct mailbox *from, struct mailbox *to, uint64_t wall_ms);

@@ -5,6 +5,7 @@
  */
 #include "ipc/peer.h"
 #include "store/account.h"
+#include "store/acl.h"
 #include "store/entry.h"
 #include "store/mailbox.h"
 #include "store/reindex.h"
@@ -240,7 +241,8 @@ static int replay_account_gone(struct replay *r, const struct index_event *e)
     if (found != 0) {
         return found == 1 ? account_remove(r->index, &account) : -1;
     }
-    return run(r, SQL_MAILBOX_REMOVE_ALL, e->numbers, 1, NULL, NULL, 0) == 0 &&
+    return acl_forget_account(r->index, (int64_t)e->numbers[0]) == 0 &&
+                   run(r, SQL_MAILBOX_REMOVE_ALL, e->numbers, 1, NULL, NULL, 0) == 0 &&
                    run(r, SQL_ANNOTATION_FORGET_ALL, e->numbers, 1, NULL, NULL, 0) == 0
                ? run(r, SQL_SUBSCRIPTION_REMOVE_ALL, e->numbers, 1, NULL, NULL, 0)
                : -1;
@@ -323,6 +325,7 @@ static int replay_event(struct replay *r, const struct index_event *e)
     case EVENT_KEYWORDS:
     case EVENT_SUBSCRIPTION:
     case EVENT_ANNOTATION:
+    case EVENT_ACL:
     case EVENT_FLAGS:
     case EVENT_EXPUNGED: return replay_mailbox_event(r->index, e);
     case EVENT_FILED: return replay_filed(r, e);

@@ -5,6 +5,7 @@
  */
 #include "store/replay_private.h"
 
+#include "store/acl.h"
 #include "store/annotation.h"
 #include "store/folder.h"
 #include "store/move.h"
@@ -85,6 +86,13 @@ static int replay_annotation(struct index *index, const struct index_event *e)
                           e->numbers[2] != 0 ? &e->texts[1] : NULL);
 }
 
+static int replay_acl(struct index *index, const struct index_event *e)
+{
+    const struct acl_entry entry = {
+        .grantee = (int64_t)e->numbers[2], .negative = e->numbers[3] != 0, .rights = (uint32_t)e->numbers[4]};
+    return acl_set(index, (int64_t)e->numbers[0], (int64_t)e->numbers[1], &entry) < 0 ? -1 : 0;
+}
+
 int replay_mailbox_event(struct index *index, const struct index_event *e)
 {
     switch (e->kind) {
@@ -94,6 +102,7 @@ int replay_mailbox_event(struct index *index, const struct index_event *e)
     case EVENT_KEYWORDS:
         return e->texts[0].len > FLAGS_KEYWORDS_OCTETS ? 0 : run_text(index, SQL_MAILBOX_SET_KEYWORDS, e);
     case EVENT_ANNOTATION: return replay_annotation(index, e);
+    case EVENT_ACL: return replay_acl(index, e);
     case EVENT_SUBSCRIPTION: return replay_subscription(index, e);
     case EVENT_FLAGS: return replay_flags(index, e);
     case EVENT_EXPUNGED: return run_numbers(index, SQL_MESSAGE_REMOVE, e->numbers, 3);

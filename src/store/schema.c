@@ -35,6 +35,15 @@ const char schema_create[] =
     "CREATE TABLE IF NOT EXISTS annotation (account INTEGER NOT NULL, mailbox INTEGER NOT NULL, entry TEXT "
     "NOT NULL,"
     " value BLOB NOT NULL, PRIMARY KEY (account, mailbox, entry)) WITHOUT ROWID;"
+    /*
+     * What others may do in a mailbox: bits of enum right; `grantee` is an account, or 0 for anyone in the owner's domain; a
+     * negative row takes rights away.
+     */
+    "CREATE TABLE IF NOT EXISTS acl (account INTEGER NOT NULL, mailbox INTEGER NOT NULL, grantee INTEGER NOT "
+    "NULL,"
+    " negative INTEGER NOT NULL, rights INTEGER NOT NULL, PRIMARY KEY (account, mailbox, grantee, negative))"
+    " WITHOUT ROWID;"
+    "CREATE INDEX IF NOT EXISTS acl_grantee ON acl (grantee);"
     /* Flags and modification sequences of up to 200 neighbouring messages: 20 octets each, see flags.h. */
     "CREATE TABLE IF NOT EXISTS page (account INTEGER NOT NULL, mailbox INTEGER NOT NULL, first_uid INTEGER "
     "NOT NULL,"
@@ -204,6 +213,28 @@ const char *const schema_statements[SQL_STATEMENTS] = {
         "SELECT COALESCE(m.name, ''), a.entry, a.value FROM annotation a LEFT JOIN mailbox m"
         " ON m.account = a.account AND m.mailbox = a.mailbox WHERE a.account = ?1"
         " ORDER BY 1, a.entry",
+    /* Access control lists: those of one mailbox by the key, what others share with an account by the index on grantees. */
+    [SQL_ACL_SET] =
+        "INSERT INTO acl (account, mailbox, grantee, negative, rights) VALUES (?1, ?2, ?3, ?4, ?5)"
+        " ON CONFLICT (account, mailbox, grantee, negative) DO UPDATE SET rights = ?5",
+    [SQL_ACL_REMOVE] =
+        "DELETE FROM acl WHERE account = ?1 AND mailbox = ?2 AND grantee = ?3 AND negative = ?4",
+    [SQL_ACL_FORGET] = "DELETE FROM acl WHERE account = ?1 AND mailbox = ?2",
+    [SQL_ACL_FORGET_ACCOUNT] = "DELETE FROM acl WHERE account = ?1 OR grantee = ?1",
+    [SQL_ACL_OF] = "SELECT grantee, negative, rights FROM acl WHERE account = ?1 AND mailbox = ?2"
+                   " AND grantee IN (?3, 0)",
+    [SQL_ACL_LIST] = "SELECT grantee, negative, rights FROM acl WHERE account = ?1 AND mailbox = ?2"
+                     " ORDER BY grantee, negative",
+    [SQL_ACL_PAGE] = "SELECT mailbox, grantee, negative, rights FROM acl WHERE account = ?1"
+                     " AND (mailbox, grantee, negative) > (?2, ?3, ?4)"
+                     " ORDER BY mailbox, grantee, negative LIMIT ?5",
+    [SQL_ACL_SHARED] =
+        "SELECT m.account, m.mailbox, m.uid_validity, m.uid_next, m.modseq, m.messages, m.unseen, m.deleted,"
+        " m.octets, m.recent_uid, m.paged_uid, m.special_use, m.name, m.keywords, o.address"
+        " FROM (SELECT DISTINCT account, mailbox FROM acl WHERE grantee IN (?1, 0) AND negative = 0"
+        " AND account <> ?1) c"
+        " JOIN mailbox m ON m.account = c.account AND m.mailbox = c.mailbox"
+        " JOIN account o ON o.account = c.account ORDER BY o.address || '/' || m.name LIMIT ?2",
     [SQL_SUBSCRIPTION_ADD] =
         "INSERT INTO subscription (account, name) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
     [SQL_SUBSCRIPTION_REMOVE] = "DELETE FROM subscription WHERE account = ?1 AND name = ?2",
@@ -385,6 +416,9 @@ const char *const schema_statements[SQL_STATEMENTS] = {
     [SQL_SNAPSHOT_ANNOTATION] =
         "SELECT account, mailbox, entry, value FROM annotation"
         " WHERE (account, mailbox, entry) > (?1, ?2, ?3) ORDER BY account, mailbox, entry LIMIT ?4",
+    [SQL_SNAPSHOT_ACL] = "SELECT account, mailbox, grantee, negative, rights FROM acl"
+                         " WHERE (account, mailbox, grantee, negative) > (?1, ?2, ?3, ?4)"
+                         " ORDER BY account, mailbox, grantee, negative LIMIT ?5",
     [SQL_SNAPSHOT_MESSAGE] = "SELECT uid, record, recipient, size, internal_ms, saved_ms FROM message"
                              " WHERE account = ?1 AND mailbox = ?2 AND uid > ?3 ORDER BY uid LIMIT ?4",
     [SQL_SNAPSHOT_RECORD] = "SELECT record, segment, place, octets FROM record WHERE record > ?1 AND refs > "
@@ -402,6 +436,8 @@ const char *const schema_statements[SQL_STATEMENTS] = {
         " recent_uid, special_use, keywords FROM mailbox ORDER BY account, mailbox",
     [SQL_CHECK_ANNOTATION] =
         "SELECT account, mailbox, entry, value FROM annotation ORDER BY account, mailbox, entry",
+    [SQL_CHECK_ACL] = "SELECT account, mailbox, grantee, negative, rights FROM acl"
+                      " ORDER BY account, mailbox, grantee, negative",
     [SQL_CHECK_SUBSCRIPTION] = "SELECT account, name FROM subscription ORDER BY account, name",
     [SQL_CHECK_MESSAGE] =
         "SELECT account, mailbox, uid, record, recipient, size, internal_ms, saved_ms FROM message"

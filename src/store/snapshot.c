@@ -1,6 +1,7 @@
 /* Noting the whole state again; see snapshot.h. */
 #include "store/snapshot.h"
 
+#include "store/acl.h"
 #include "store/entry.h"
 #include "store/events.h"
 #include "store/flags.h"
@@ -21,6 +22,8 @@ static void next_stage(struct snapshot *s)
     s->account = 0;
     s->mailbox = 0;
     s->uid = 0;
+    s->grantee = 0;
+    s->negative = false;
     s->inside = false;
     s->text_len = 0;
     s->other_len = 0;
@@ -200,6 +203,36 @@ static int note_annotations(struct snapshot *s)
     return 0;
 }
 
+static int note_acls(struct snapshot *s)
+{
+    sqlite3_stmt *q = sql_prepare(s->index, SQL_SNAPSHOT_ACL);
+    int count = 0;
+    if (q == NULL) {
+        return -1;
+    }
+    sql_int(q, 1, s->account);
+    sql_int(q, 2, s->mailbox);
+    sql_int(q, 3, s->grantee);
+    sql_int(q, 4, s->negative);
+    sql_int(q, 5, AT_A_TIME);
+    s->index->error[0] = '\0';
+    while (sql_row(s->index, q)) {
+        s->account = sqlite3_column_int64(q, 0);
+        s->mailbox = sqlite3_column_int64(q, 1);
+        s->grantee = sqlite3_column_int64(q, 2);
+        s->negative = sqlite3_column_int64(q, 3) != 0;
+        struct acl_entry entry = {
+            .grantee = s->grantee, .negative = s->negative, .rights = (uint32_t)sqlite3_column_int64(q, 4)};
+        events_acl(s->index, s->account, s->mailbox, &entry);
+        count++;
+    }
+    if (failed(s) != 0) {
+        return -1;
+    }
+    ended_after(s, count, AT_A_TIME);
+    return 0;
+}
+
 /* Messages: their rows, with the flags that they have now. */
 
 struct messages {
@@ -352,9 +385,9 @@ static int note_floor(struct snapshot *s)
     return 0;
 }
 
-static const stage_function stages[] = {note_segments,  note_accounts,      note_aliases,
-                                        note_mailboxes, note_subscriptions, note_annotations,
-                                        note_messages,  note_records,       note_entries};
+static const stage_function stages[] = {note_segments,      note_accounts,    note_aliases, note_mailboxes,
+                                        note_subscriptions, note_annotations, note_acls,    note_messages,
+                                        note_records,       note_entries};
 enum { STAGES = sizeof(stages) / sizeof(stages[0]) };
 
 int snapshot_begin(struct snapshot *s, struct index *index, int64_t own)

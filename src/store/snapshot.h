@@ -23,6 +23,8 @@ struct snapshot {
     int64_t account;
     int64_t mailbox;
     uint32_t uid;
+    int64_t grantee;
+    bool negative;
     bool inside; /* in the messages of this mailbox */
     int64_t entry;
     struct ident record;

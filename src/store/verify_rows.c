@@ -23,6 +23,7 @@ static const struct table tables[] = {
       "octets", "recent UID", "special use", "keywords"}},
     {"subscription", SQL_CHECK_SUBSCRIPTION, 2, {"account", "name"}},
     {"annotation", SQL_CHECK_ANNOTATION, 3, {"account", "mailbox", "entry", "value"}},
+    {"acl", SQL_CHECK_ACL, 4, {"account", "mailbox", "grantee", "negative", "rights"}},
     {"message",
      SQL_CHECK_MESSAGE,
      3,

@@ -29,7 +29,8 @@ def test_every_command_has_help():
     names = [c["name"] for c in found]
     assert len(names) == len(set(names))
     for wanted in ["dev", "serve", "status", "trace", "explain", "reload", "stop", "config check", "user add",
-                   "user passwd", "user list", "user remove", "alias add", "alias list", "alias remove", "queue list",
+                   "user passwd", "user list", "user remove", "alias add", "alias list", "alias remove", "acl list",
+                   "acl set", "acl remove", "queue list",
                    "queue show", "queue why", "queue retry", "queue hold", "queue release", "queue drop"]:
         assert wanted in names
     for command in found:

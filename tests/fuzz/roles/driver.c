@@ -279,6 +279,20 @@ static struct str word(uint8_t which)
     return str_of(words[which % (sizeof(words) / sizeof(words[0]))]);
 }
 
+/* What those say who mean mailboxes of others, or what to allow them. */
+static struct str word_of_others(uint8_t which)
+{
+    static const char *const words[] = {"Other Users/victim@example.org/INBOX",
+                                        "Other Users/victim@example.org/Archive",
+                                        "Other Users/victim@example.org/Archive/2023",
+                                        "Other Users/carol@example.org/Archive",
+                                        "Other Users/carol@example.org/Archive/New",
+                                        "Other Users/",
+                                        "anyone",
+                                        "-alice@example.org"};
+    return str_of(words[which % (sizeof(words) / sizeof(words[0]))]);
+}
+
 static struct str grant_for(struct driver *d, const struct driver_peer *p, struct input *input, char *area)
 {
     uint8_t choice = input_octet(input);
@@ -321,6 +335,7 @@ static struct str make_text(struct driver *d, const struct driver_peer *p, struc
         text = str_make(area, (size_t)input_octet(input) * 300);
         memset(area, 'x', text.len < room ? text.len : room);
         break;
+    case 5: text = word_of_others(mode >> 3); break;
     default: text = word(mode >> 3); break;
     }
     text = str_sub(text, 0, max < room ? max : room);

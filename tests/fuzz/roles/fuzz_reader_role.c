@@ -1,6 +1,7 @@
 /*
- * The reader among hostile peers (goals G12 and G18): smtpd, imapd and relay ask anything. It goes on, and no octet of a message of
- * an account for which nobody has a grant is in any answer.
+ * The reader among hostile peers (goals G12, G18 and G19): smtpd, imapd and relay ask anything. It goes on, and no octet of a
+ * message of an account for which nobody has a grant is in any answer, though who has a grant for another may do everything
+ * there but read.
  */
 #include "driver.h"
 #include "ipc/proto_directory.h"
@@ -8,6 +9,7 @@
 #include "ipc/proto_queue.h"
 #include "roles/reader_private.h"
 #include "store/account.h"
+#include "store/acl.h"
 #include "store/apply.h"
 #include "store/batch.h"
 #include "store/entry.h"
@@ -46,6 +48,16 @@ static void add_letter(struct batch *batch, struct buf *scratch, struct str reci
         batch_add(batch, &header, STR_EMPTY, buf_str(scratch), STR("Received: from test\r\n"), body, NULL));
 }
 
+/* With the first account. */
+static void share(struct index *index, int64_t owner, uint32_t rights)
+{
+    const struct acl_entry entry = {.grantee = 1, .rights = rights};
+    struct mailbox mailbox;
+    driver_require(owner == 1 || (acl_set(index, owner, MAILBOX_INBOX, &entry) == 1 &&
+                                  folder_find(index, owner, STR("Archive/2023"), &mailbox) == 1 &&
+                                  acl_set(index, owner, mailbox.id, &entry) == 1));
+}
+
 /* Three accounts with some mail, in the directory that the reader is about to open. */
 static void fill_store(void)
 {
@@ -69,6 +81,7 @@ static void fill_store(void)
                        folder_create(index, account.id, STR("Archive/2023"), 0, 1700000000000, &mailbox) ==
                            FOLDER_DONE &&
                        folder_subscribe(index, account.id, STR("Archive"), true) == 0);
+        share(index, account.id, i == 1 ? RIGHTS_ALL : RIGHTS_ALL & ~(uint32_t)RIGHT_READ);
     }
     int fd = segment_create(&segments, index, ROLE_SMTPD_MX, 1, role_boot(&driver.role), &segment);
     struct batch *batch = batch_new();

@@ -48,6 +48,7 @@ static struct driver_box *make_box(struct driver *d, struct str name)
         if (!box->exists && name.len <= DRIVER_NAME) {
             memset(box, 0, sizeof(*box));
             box->exists = true;
+            box->rights = RIGHTS_ALL;
             memcpy(box->name, name.data, name.len);
             box->name_len = name.len;
             box->uid_validity = 1000 + (uint32_t)i;
@@ -96,6 +97,7 @@ static struct imap_row row_of(const struct driver_box *box)
     struct imap_row row = {.name = str_make(box->name, box->name_len),
                            .exists = true,
                            .subscribed = box->subscribed,
+                           .rights = box->rights,
                            .uid_validity = box->uid_validity,
                            .uid_next = box->uid_next,
                            .modseq = box->modseq,
@@ -146,6 +148,7 @@ static void entries(struct driver *d, const struct imap_ask *ask, struct buf *ou
         }
     }
     imap_server_keywords(d->server, str_make(box->keywords, box->keywords_len));
+    imap_server_own_rights(d->server, box->rights);
     imap_server_answered(d->server, fine ? IMAP_DONE : IMAP_UNAVAILABLE, box->modseq, out);
 }
 
@@ -326,6 +329,14 @@ static void change_names(struct driver *d, const struct imap_change *change, str
     struct driver_box *box = box_of(d, change->name);
     bool inbox = str_equal(change->name, STR("INBOX"));
     switch (change->kind) {
+    case IMAP_CHANGE_ACL:
+        changed->answer = box == NULL ? IMAP_NONEXISTENT : IMAP_DONE;
+        if (box != NULL) {
+            box->rights = change->operation == IMAP_STORE_REPLACE ? change->rights
+                          : change->operation == IMAP_STORE_ADD   ? box->rights | change->rights
+                                                                  : box->rights & ~change->rights;
+        }
+        break;
     case IMAP_CHANGE_CREATE:
         changed->answer = box != NULL                         ? IMAP_ALREADY_EXISTS
                           : make_box(d, change->name) == NULL ? IMAP_LIMIT
@@ -477,6 +488,17 @@ static void fail(struct driver *d, enum imap_request request, struct buf *out)
     }
 }
 
+/* One entry, "anyone", with the rights that the client has itself: so that a client can take them from itself. */
+static void rights(struct driver *d, const struct imap_ask *ask, struct buf *out)
+{
+    const struct driver_box *box = box_of(d, ask->name);
+    if (box != NULL) {
+        imap_server_rights(d->server, ask->acl == IMAP_ACL_OWN ? STR_EMPTY : STR("anyone"),
+                           ask->acl == IMAP_ACL_POSSIBLE ? 0 : box->rights);
+    }
+    imap_server_answered(d->server, box == NULL ? IMAP_NONEXISTENT : IMAP_DONE, 0, out);
+}
+
 static void verify(struct driver *d, struct buf *out)
 {
     bool good = str_equal(imap_server_login_password(d->server), STR("pw"));
@@ -491,8 +513,8 @@ static bool answer(struct driver *d, enum imap_request request, struct str *inpu
 {
     const struct imap_ask *ask = imap_server_ask(d->server);
     bool question = request == IMAP_LIST || request == IMAP_METADATA || request == IMAP_OPEN ||
-                    request == IMAP_ENTRIES || request == IMAP_MESSAGES || request == IMAP_CHANGE ||
-                    request == IMAP_APPEND;
+                    request == IMAP_ACL || request == IMAP_ENTRIES || request == IMAP_MESSAGES ||
+                    request == IMAP_CHANGE || request == IMAP_APPEND;
     d->questions_before_login += question && d->logged_in == 0;
     if (question && (d->fail_answers || (d->fail_messages && request == IMAP_MESSAGES))) {
         fail(d, request, out);
@@ -503,6 +525,7 @@ static bool answer(struct driver *d, enum imap_request request, struct str *inpu
     case IMAP_VERIFY: verify(d, out); return false;
     case IMAP_LIST: list(d, out); return false;
     case IMAP_METADATA: metadata(d, ask, out); return false;
+    case IMAP_ACL: rights(d, ask, out); return false;
     case IMAP_OPEN: open_box(d, ask, out); return false;
     case IMAP_ENTRIES: entries(d, ask, out); return false;
     case IMAP_MESSAGES: messages(d, ask, out); return false;

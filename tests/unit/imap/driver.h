@@ -26,6 +26,7 @@ struct driver_message {
 struct driver_box {
     bool exists;
     bool subscribed;
+    uint32_t rights;
     char name[DRIVER_NAME];
     size_t name_len;
     uint32_t uid_validity;
