@@ -180,7 +180,7 @@ static enum search_value combine(enum search_op op, const enum search_value *val
 
 enum search_value search_evaluate(const struct search_program *program, const struct search_subject *subject)
 {
-    enum search_value stack[SEARCH_NODES_MAX * 2] = {SEARCH_UNKNOWN};
+    enum search_value *stack = program->values;
     size_t depth = 0;
     for (size_t i = 0; i < program->count; i++) {
         const struct search_node *node = &program->nodes[i];

@@ -423,7 +423,14 @@ bool search_parse(struct imap_server *s, struct imap_scan *scan, uint64_t wall_m
         scan->why = "a closing bracket";
         return false;
     }
-    return close_list(&p);
+    if (!close_list(&p)) {
+        return false;
+    }
+    program->values = arena_alloc(&s->arena, program->count * sizeof(*program->values));
+    if (program->values == NULL) {
+        scan->why = "fewer search keys";
+    }
+    return program->values != NULL;
 }
 
 unsigned search_want(const struct search_program *program, bool *header_only)

@@ -58,15 +58,16 @@ struct search_node {
     struct imap_set set; /* UIDs */
 };
 
+enum search_value { SEARCH_FALSE, SEARCH_TRUE, SEARCH_UNKNOWN };
+
 struct search_program {
     struct search_node *nodes; /* in the command's arena */
+    enum search_value *values; /* likewise: room for a value of each, which an evaluation works in */
     size_t count;
     size_t room;
     bool uses_modseq;
     bool uid_required; /* it has message numbers, and UIDONLY is enabled */
 };
-
-enum search_value { SEARCH_FALSE, SEARCH_TRUE, SEARCH_UNKNOWN };
 
 /* What is known of a message. */
 struct search_subject {

@@ -8,7 +8,8 @@
 enum {
     FIRST_BYTES = 32768,
     SUMMARY_BYTES = 32768,
-    SUMMARY_GUESS = 2048,
+    SECTION_LEAST = 512, /* octets read at once of a record whose summary is wanted */
+    SECTION_MOST = 8192,
     FLUSH_AT = 64 << 10,
     QUEUE_ENOUGH = 4 << 20
 };
@@ -147,11 +148,20 @@ static bool read_row(sqlite3_stmt *q, struct fetch_row *row)
     return sql_get_ident(q, 1, &row->place.id);
 }
 
-/* The section of the record that is its summary, into r->section: one read where it is as short as nearly all are. */
+/* A reading takes as much as summaries of late have needed; so one is enough for nearly all of them. */
+static void learn_section(struct reader *r, size_t end)
+{
+    size_t shrunk = r->section_guess - r->section_guess / 64;
+    r->section_guess = end > shrunk ? end : shrunk;
+    r->section_guess = r->section_guess < SECTION_MOST ? r->section_guess : SECTION_MOST;
+}
+
+/* The section of the record that is its summary, into r->section. */
 static bool read_section(struct reader *r, const struct message_place *place)
 {
     struct record_header header;
-    size_t len = place->octets < SUMMARY_GUESS ? place->octets : SUMMARY_GUESS;
+    size_t guess = r->section_guess > SECTION_LEAST ? r->section_guess : SECTION_LEAST;
+    size_t len = place->octets < guess ? place->octets : guess;
     buf_clear(&r->section);
     char *room = buf_reserve(&r->section, RECORD_HEADER + (size_t)RECORD_SUMMARY_MAX);
     if (room == NULL || len < RECORD_HEADER ||
@@ -161,6 +171,7 @@ static bool read_section(struct reader *r, const struct message_place *place)
         return false;
     }
     size_t end = RECORD_HEADER + (size_t)header.summary_len;
+    learn_section(r, end);
     r->section.len = end;
     return end <= len ||
            segment_read_at(&r->segments, place->segment, place->offset + (int64_t)len, room + len, end - len);

@@ -33,9 +33,10 @@ struct reader {
     size_t next_slot; /* where the search for a free one begins */
     struct loop_timer close_timer;
     struct buf bytes;
-    struct buf packed;  /* messages for one packet */
-    struct buf section; /* of a record: its summary */
-    struct buf summary; /* what of it was asked for */
+    struct buf packed;    /* messages for one packet */
+    struct buf section;   /* of a record: its summary */
+    size_t section_guess; /* octets that such a section took of late */
+    struct buf summary;   /* what of it was asked for */
     struct buf keywords;
     struct mailbox_entry entries[READER_LIST_AT_A_TIME];
 };
