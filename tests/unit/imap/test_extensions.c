@@ -505,6 +505,39 @@ static void test_metadata(void **state)
     driver_free(&d);
 }
 
+/* RFC 4314, RFC 8440. The driver's only entry is the client's own, as "anyone". */
+static void test_access_control(void **state)
+{
+    (void)state;
+    log_in();
+    assert_true(has_capability("ACL RIGHTS=kxte LIST-MYRIGHTS"));
+    expect("a MYRIGHTS Work\r\n", "* MYRIGHTS Work lrswipkxteacd\r\na OK That is what you may do\r\n");
+    expect("b SETACL Work anyone lrd\r\n", "b OK Done\r\n");
+    expect("c GETACL Work\r\n", "* ACL Work \"anyone\" lrxted\r\nc OK That is the access control list\r\n");
+    expect("d LISTRIGHTS Work anyone\r\n", "* LISTRIGHTS Work \"anyone\" \"\" l r s w i p k x t e a c d\r\n"
+                                           "d OK Those are the rights that can be given\r\n");
+    expect_some("e SELECT Work\r\n", "[PERMANENTFLAGS (\\Deleted)]");
+    expect_some("f SETACL Work anyone +sw\r\n",
+                "[PERMANENTFLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft \\*)]");
+    expect_some("g SETACL Work anyone -wte\r\n", "[PERMANENTFLAGS (\\Seen)]");
+    expect_some("h EXPUNGE\r\n", "h NO [NOPERM] ");
+    driver_say(&d, STR("i SETACL Work anyone -s\r\n"), 0);
+    expect("j FETCH 1 BODY[TEXT]\r\n",
+           "* 1 FETCH (BODY[TEXT] {7}\r\nFirst\r\n)\r\nj OK Fetched\r\n"); /* not seen */
+    expect_some("k SELECT Work\r\n", "k OK [READ-ONLY] ");
+    expect_some("l STORE 1 +FLAGS (\\Seen)\r\n", "l NO [READ-ONLY] ");
+    expect("m LIST \"\" W* RETURN (MYRIGHTS)\r\n",
+           "* LIST () \"/\" Work\r\n* MYRIGHTS Work lrxd\r\nm OK Listed\r\n");
+    driver_say(&d, STR("n SETACL Work anyone -l\r\n"), 0);
+    expect("o LIST \"\" W*\r\n", "o OK Listed\r\n");
+    expect_some("p SETACL Work anyone lq\r\n", "p BAD ");
+    expect_some("q SETACL Work anyone\r\n", "q BAD ");
+    expect_some("r GETACL Nowhere\r\n", "r NO [NONEXISTENT] ");
+    expect_some("s LISTRIGHTS Work\r\n", "s BAD ");
+    expect_some("t DELETEACL Work anyone\r\n", "t OK Done\r\n");
+    driver_free(&d);
+}
+
 /* RFC 9394 */
 static void test_partial(void **state)
 {
@@ -570,6 +603,7 @@ int main(void)
         cmocka_unit_test(test_context_uidonly),
         cmocka_unit_test(test_quota),
         cmocka_unit_test(test_metadata),
+        cmocka_unit_test(test_access_control),
         cmocka_unit_test(test_partial),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

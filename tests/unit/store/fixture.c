@@ -424,6 +424,7 @@ void fixture_picture(struct fixture *f, const char *more, struct buf *out)
         "special_use, keywords FROM mailbox ORDER BY 1, 2",
         "SELECT account, name FROM subscription ORDER BY 1, 2",
         "SELECT account, mailbox, entry, value FROM annotation ORDER BY 1, 2, 3",
+        "SELECT account, mailbox, grantee, negative, rights FROM acl ORDER BY 1, 2, 3, 4",
         "SELECT account, mailbox, uid, hex(record), recipient, size, internal_ms, saved_ms FROM message "
         "ORDER BY 1, 2, 3",
         "SELECT hex(record), segment, place, octets, refs FROM record ORDER BY 1",

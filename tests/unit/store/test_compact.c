@@ -4,6 +4,7 @@
  */
 #include "disk.h"
 #include "janitor.h"
+#include "store/acl.h"
 #include "store/annotation.h"
 #include "store/events.h"
 #include "store/folder.h"
@@ -135,6 +136,16 @@ static bool annotate(const struct mailbox *mailbox)
                           str_of(entry), disk_random(&w.random) % 3 == 0 ? NULL : &value) == 0;
 }
 
+/* Rights for some account, or for anyone, or none any more. */
+static bool share(const struct mailbox *mailbox)
+{
+    struct acl_entry entry = {.grantee = (int64_t)(disk_random(&w.random) % 4),
+                              .negative = disk_random(&w.random) % 4 == 0,
+                              .rights = (uint32_t)disk_random(&w.random) & RIGHTS_ALL};
+    entry.rights = disk_random(&w.random) % 3 == 0 ? 0 : entry.rights;
+    return acl_set(f.index, mailbox->account, mailbox->id, &entry) == 1;
+}
+
 static bool change_mailboxes(void)
 {
     char name[40];
@@ -146,7 +157,7 @@ static bool change_mailboxes(void)
     case 0:
     case 1: return folder_create(f.index, dave, str_of(name), 0, f.now_ms, &mailbox) != FOLDER_ERROR;
     case 2: return folder_rename(f.index, dave, str_of(name), str_of(other), f.now_ms) != FOLDER_ERROR;
-    case 4: return !find_random(&mailbox) || annotate(&mailbox);
+    case 4: return !find_random(&mailbox) || (annotate(&mailbox) && share(&mailbox));
     case 3: return folder_subscribe(f.index, dave, str_of(name), disk_random(&w.random) % 2 == 0) == 0;
     default: return folder_delete(f.index, dave, str_of(name)) != FOLDER_ERROR;
     }

@@ -3,6 +3,7 @@
  * changes share its transaction and must not be rolled back for it.
  */
 #include "fixture.h"
+#include "store/acl.h"
 #include "store/folder.h"
 #include "store/move.h"
 
@@ -170,11 +171,115 @@ static void test_expunged_forgotten(void **state)
     end();
 }
 
+/* Access control lists (RFC 4314). */
+
+static void give(struct str name, int64_t grantee, bool negative, uint32_t rights)
+{
+    const struct acl_entry entry = {.grantee = grantee, .negative = negative, .rights = rights};
+    struct mailbox mailbox;
+    assert_int_equal(folder_find(f.index, account, name, &mailbox), 1);
+    assert_int_equal(acl_set(f.index, account, mailbox.id, &entry), 1);
+}
+
+static void expect_rights(int64_t who, struct str name, int found, const char *wanted)
+{
+    struct mailbox mailbox;
+    uint32_t rights;
+    struct buf text = buf_make(RIGHTS_TEXT);
+    assert_int_equal(acl_find(f.index, who, name, &mailbox, &rights), found);
+    rights_write(rights, false, &text);
+    if (!str_equal(buf_str(&text), str_of(wanted))) {
+        fail_msg("%.*s: %.*s instead of %s", STR_ARGS(name), STR_ARGS(buf_str(&text)), wanted);
+    }
+    buf_free(&text);
+}
+
+static void test_rights(void **state)
+{
+    (void)state;
+    const uint32_t lr = RIGHT_LOOKUP | RIGHT_READ;
+    begin();
+    int64_t bob = fixture_account(&f, "bob@example.org", -1);
+    int64_t eve = fixture_account(&f, "eve@example.org", -1);
+    int64_t zoe = fixture_account(&f, "zoe@other.example", -1);
+    assert_int_equal(index_begin(f.index), 0);
+    assert_int_equal(make(STR("Team/Old")), FOLDER_DONE);
+    give(STR("Team"), bob, false, lr | RIGHT_SEEN);
+    give(STR("Team"), ACL_ANYONE, false, lr | RIGHT_INSERT);
+    expect_rights(account, STR("Team"), 1, "lrswipkxtea");
+    expect_rights(bob, STR("Other Users/alice@example.org/Team"), 1, "lrsi");
+    expect_rights(eve, STR("Other Users/ALICE@Example.org/Team"), 1, "lri");
+    expect_rights(zoe, STR("Other Users/alice@example.org/Team"), 1, ""); /* of another domain */
+    expect_rights(bob, STR("Other Users/alice@example.org/Team/Old"), 1, "");
+    /* What is made below inherits; what was there does not. */
+    assert_int_equal(make(STR("Team/New/Deep")), FOLDER_DONE);
+    expect_rights(bob, STR("Other Users/alice@example.org/Team/New/Deep"), 1, "lrsi");
+    /* Rights that are taken away, from one and from anyone. */
+    give(STR("Team"), bob, true, RIGHT_READ);
+    give(STR("Team"), zoe, false, lr);
+    expect_rights(bob, STR("Other Users/alice@example.org/Team"), 1, "lsi");
+    give(STR("Team"), ACL_ANYONE, true, RIGHT_LOOKUP);
+    expect_rights(bob, STR("Other Users/alice@example.org/Team"), 1, "si");
+    expect_rights(zoe, STR("Other Users/alice@example.org/Team"), 1, "lr");
+    give(STR("Team"), bob, false, 0);
+    expect_rights(bob, STR("Other Users/alice@example.org/Team"), 1, "i");
+    /* Where names lead nowhere. */
+    static const char *const nowhere[] = {"Other Users",
+                                          "Other Users/",
+                                          "Other Users/alice@example.org",
+                                          "Other Users/alice@example.org/",
+                                          "Other Users/alice/Team",
+                                          "Other Users//Team",
+                                          "Other Users/nobody@example.org/INBOX",
+                                          "Other Users/bob@example.org/INBOX"};
+    for (size_t i = 0; i < sizeof(nowhere) / sizeof(nowhere[0]); i++) {
+        expect_rights(bob, str_of(nowhere[i]), 0, "");
+    }
+    expect_rights(bob, STR("Other Users/alice@example.org/inbox"), 1, "");
+    assert_int_equal(make(STR("Other Users/x")), FOLDER_CANNOT);
+    assert_int_equal(rename_to(STR("Team"), STR("Other Users")), FOLDER_CANNOT);
+    assert_int_equal(make(STR("Other Users 2")), FOLDER_DONE);
+    end();
+}
+
+/* A list has room for so many; an account that goes away takes its entries with it. */
+static void test_entries(void **state)
+{
+    (void)state;
+    struct acl_entry entries[ACL_ENTRIES_MAX];
+    struct acl_entry one = {.grantee = 10000, .rights = RIGHT_LOOKUP};
+    struct account bob;
+    begin();
+    int64_t id = fixture_account(&f, "bob@example.org", -1);
+    assert_int_equal(index_begin(f.index), 0);
+    give(STR("INBOX"), id, false, RIGHTS_ALL);
+    give(STR("INBOX"), id, true, RIGHT_POST);
+    for (int i = 2; i < ACL_ENTRIES_MAX; i++) {
+        one.grantee++;
+        assert_int_equal(acl_set(f.index, account, MAILBOX_INBOX, &one), 1);
+    }
+    one.rights = RIGHT_READ;
+    assert_int_equal(acl_set(f.index, account, MAILBOX_INBOX, &one), 1); /* it is there already */
+    one.grantee++;
+    assert_int_equal(acl_set(f.index, account, MAILBOX_INBOX, &one), 0);
+    assert_int_equal(acl_entries(f.index, account, MAILBOX_INBOX, entries), ACL_ENTRIES_MAX);
+    assert_int_equal(account_by_id(f.index, id, &bob), 1);
+    assert_int_equal(account_remove(f.index, &bob), 0);
+    assert_int_equal(acl_entries(f.index, account, MAILBOX_INBOX, entries), ACL_ENTRIES_MAX - 2);
+    assert_int_equal(account_by_id(f.index, account, &bob), 1);
+    assert_int_equal(account_remove(f.index, &bob), 0);
+    assert_int_equal(acl_entries(f.index, account, MAILBOX_INBOX, entries), 0);
+    end();
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rename), cmocka_unit_test(test_name_below_is_taken),
-        cmocka_unit_test(test_name_below_is_too_long), cmocka_unit_test(test_expunged_since),
-        cmocka_unit_test(test_expunged_forgotten)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rename),
+                                       cmocka_unit_test(test_name_below_is_taken),
+                                       cmocka_unit_test(test_name_below_is_too_long),
+                                       cmocka_unit_test(test_expunged_since),
+                                       cmocka_unit_test(test_expunged_forgotten),
+                                       cmocka_unit_test(test_rights),
+                                       cmocka_unit_test(test_entries)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 #include "workload.h"
 
 #include "disk.h"
+#include "store/acl.h"
 #include "store/annotation.h"
 #include "store/folder.h"
 #include "store/move.h"
@@ -395,6 +396,18 @@ static bool annotate(struct workload *w, int64_t account, struct str name)
                           w->f->now_ms % 3 == 0 ? &value : NULL) == 0;
 }
 
+/* Gives rights in the mailbox, to somebody or to anyone, or takes them back. */
+static bool share(struct workload *w, int64_t account, struct str name)
+{
+    struct mailbox mailbox;
+    int found = folder_find(w->f->index, account, name, &mailbox);
+    const struct acl_entry entry = {.grantee = w->f->now_ms % 2 == 0 ? ACL_ANYONE : account ^ 1,
+                                    .negative = w->f->now_ms % 5 == 0,
+                                    .rights = (uint32_t)w->f->now_ms & RIGHTS_ALL &
+                                              (w->f->now_ms % 3 == 0 ? 0 : ~0U)};
+    return found == 0 || (found == 1 && acl_set(w->f->index, account, mailbox.id, &entry) == 1);
+}
+
 static void change_folders(struct workload *w)
 {
     struct index *index = w->f->index;
@@ -408,7 +421,7 @@ static void change_folders(struct workload *w)
     case 2: result = folder_rename(index, account, STR("Archive"), STR("Sent"), w->f->now_ms); break;
     case 3:
         fine = folder_subscribe(index, account, folder_of(w), dice(w, 2) == 0) == 0 &&
-               annotate(w, account, STR("Archive"));
+               annotate(w, account, STR("Archive")) && share(w, account, STR("Archive"));
         break;
     case 4:
         /* Only an empty one: what is in it would have to be read first. */
