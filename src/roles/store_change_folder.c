@@ -49,9 +49,12 @@ int change_create(struct store *s, struct store_change *c)
     struct mailbox mailbox;
     struct acl_place place;
     int found = acl_place(s->index, c->account, buf_str(&c->name), &place);
-    int may = found == 1 ? may_create(s, c, &place) : found;
+    if (found == 0 || (found == 1 && place.owner == c->account && is_other_users(place.name))) {
+        return change_refuse(c, CHANGE_RESULT_REFUSED);
+    }
+    int may = found == 1 ? may_create(s, c, &place) : -1;
     if (may <= 0) {
-        return found == 0 ? change_refuse(c, CHANGE_RESULT_REFUSED) : may;
+        return may;
     }
     if (place.owner != c->account && c->special_use != 0) {
         return change_refuse(c, CHANGE_RESULT_CANNOT); /* what it is used for is the owner's to say */

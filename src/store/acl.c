@@ -120,8 +120,11 @@ int acl_place(struct index *index, int64_t account, struct str name, struct acl_
     if (!is_other_users(name)) {
         return 1;
     }
-    if (!split_shared(name, &address, &rest) || !address_lookup_form(address, &form) ||
-        !append_folder(rest, &folder)) {
+    /* A name that can be nobody else's may be that of an own mailbox from before there was this namespace. */
+    if (!split_shared(name, &address, &rest) || !address_lookup_form(address, &form)) {
+        return 1;
+    }
+    if (!append_folder(rest, &folder)) {
         return 0;
     }
     int found = account_find(index, buf_str(&form), &owner);
@@ -198,8 +201,10 @@ int acl_shared(struct index *index, int64_t account,
     if (found != 1) {
         return found;
     }
+    struct str address = account_address(&walk.self);
     sql_int(q, 1, account);
     sql_int(q, 2, FOLDERS_MAX);
+    sql_text(q, 3, str_from(address, address.len - domain_of(address).len - 1)); /* "@domain" */
     index->error[0] = '\0';
     while (sql_row(index, q)) {
         int more = show_shared(&walk, q);

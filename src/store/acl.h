@@ -33,7 +33,7 @@ struct acl_place {
 };
 /*
  * The account and the name within it that `account` means by a name. 1; 0: the name lies in the namespace of others, and there is
- * no such account, or it is its own; -1.
+ * no such account, or it is its own; -1. What has no address there is taken for an own name, that none is given any more.
  */
 int acl_place(struct index *index, int64_t account, struct str name, struct acl_place *place);
 /* The mailbox that `account` means by a name, and what it may do there: perhaps nothing. 1, 0, or -1. */

@@ -231,8 +231,9 @@ const char *const schema_statements[SQL_STATEMENTS] = {
     [SQL_ACL_SHARED] =
         "SELECT m.account, m.mailbox, m.uid_validity, m.uid_next, m.modseq, m.messages, m.unseen, m.deleted,"
         " m.octets, m.recent_uid, m.paged_uid, m.special_use, m.name, m.keywords, o.address"
-        " FROM (SELECT DISTINCT account, mailbox FROM acl WHERE grantee IN (?1, 0) AND negative = 0"
-        " AND account <> ?1) c"
+        " FROM (SELECT DISTINCT g.account, g.mailbox FROM acl g JOIN account a ON a.account = g.account"
+        " WHERE g.grantee IN (?1, 0) AND g.negative = 0 AND g.account <> ?1"
+        " AND (g.grantee <> 0 OR substr(a.address, length(a.address) - length(?3) + 1) = ?3)) c"
         " JOIN mailbox m ON m.account = c.account AND m.mailbox = c.mailbox"
         " JOIN account o ON o.account = c.account ORDER BY o.address || '/' || m.name LIMIT ?2",
     [SQL_SUBSCRIPTION_ADD] =

@@ -239,6 +239,14 @@ static void test_rights(void **state)
     assert_int_equal(make(STR("Other Users/x")), FOLDER_CANNOT);
     assert_int_equal(rename_to(STR("Team"), STR("Other Users")), FOLDER_CANNOT);
     assert_int_equal(make(STR("Other Users 2")), FOLDER_DONE);
+    /* An own mailbox of this name, from before there was the namespace, can be reached and given another name. */
+    assert_int_equal(sqlite3_exec(f.index->db,
+                                  "UPDATE mailbox SET name = 'Other Users' WHERE name = 'Other Users 2'",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    expect_rights(account, STR("Other Users"), 1, "lrswipkxtea");
+    expect_rights(bob, STR("Other Users"), 0, "");
+    assert_int_equal(rename_to(STR("Other Users"), STR("Old")), FOLDER_DONE);
     end();
 }
 
