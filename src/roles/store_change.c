@@ -347,23 +347,46 @@ static int do_store(struct store *s, struct store_change *c, struct mailbox *mai
     return mailbox_set(s->index, mailbox);
 }
 
-static int note_expunged(void *context, const struct ident *record, uint32_t uid)
+/* What was done, and by whose login where the mailbox is another's. */
+struct note {
+    struct store *store;
+    int64_t actor;
+    int64_t owner;
+};
+
+static int add_note(const struct note *note, const struct ident *record, enum journal_event event,
+                    uint32_t uid, const char *how)
 {
-    struct store *s = context;
-    char area[64];
+    char area[ACCOUNT_ADDRESS_MAX + 64];
     struct buf text = {.data = area, .cap = sizeof(area), .limit = sizeof(area)};
+    struct index *index = note->store->index;
+    struct account actor;
     buf_append_lit(&text, "uid=");
     buf_append_u64(&text, uid);
-    buf_append_lit(&text, " by=imap");
-    return journal_add(s->index, record, clock_wall_ms(), JOURNAL_EXPUNGED, buf_str(&text));
+    buf_append_lit(&text, " by=");
+    buf_append_str(&text, str_of(how));
+    if (note->actor != note->owner) {
+        if (account_by_id(index, note->actor, &actor) != 1) {
+            return -1;
+        }
+        buf_append_lit(&text, " login=");
+        buf_append_str(&text, account_address(&actor));
+    }
+    return journal_add(index, record, clock_wall_ms(), event, buf_str(&text));
+}
+
+static int note_expunged(void *context, const struct ident *record, uint32_t uid)
+{
+    return add_note(context, record, JOURNAL_EXPUNGED, uid, "imap");
 }
 
 static int do_expunge(struct store *s, struct store_change *c, struct mailbox *mailbox,
                       const struct ranges *ranges)
 {
     struct move_result result = {.source_uids = &c->source_uids};
-    if (expunge_messages(s->index, mailbox, ranges->items, ranges->count, true, note_expunged, s, &result) !=
-        0) {
+    struct note note = {.store = s, .actor = c->account, .owner = mailbox->account};
+    if (expunge_messages(s->index, mailbox, ranges->items, ranges->count, true, note_expunged, &note,
+                         &result) != 0) {
         return -1;
     }
     c->new_modseq = result.modseq;
@@ -468,8 +491,6 @@ static int file_appended(struct store *s, struct store_change *c, struct mailbox
                          const struct appended *a, uint64_t modseq)
 {
     struct str keywords = (rights & RIGHT_WRITE) != 0 ? buf_str(&a->keywords) : STR_EMPTY;
-    char area[64];
-    struct buf text = {.data = area, .cap = sizeof(area), .limit = sizeof(area)};
     uint64_t bits;
     uint32_t uid;
     bool full;
@@ -489,10 +510,8 @@ static int file_appended(struct store *s, struct store_change *c, struct mailbox
     if (message_file(s->index, mailbox, &filing, &uid) != 0 || !uid_ranges_append(&c->target_uids, uid)) {
         return -1;
     }
-    buf_append_lit(&text, "uid=");
-    buf_append_u64(&text, uid);
-    buf_append_lit(&text, " by=append");
-    return journal_add(s->index, &a->header.id, now, JOURNAL_FILED, buf_str(&text));
+    const struct note note = {.store = s, .actor = c->account, .owner = mailbox->account};
+    return add_note(&note, &a->header.id, JOURNAL_FILED, uid, "append");
 }
 
 /*
@@ -565,7 +584,8 @@ static int append_messages(struct store *s, struct store_change *c, const struct
         from = &mailbox; /* one row has one copy in memory */
     }
     struct move_result result = {.source_uids = NULL};
-    int done = expunge_messages(s->index, from, ranges->items, 1, false, note_expunged, s, &result);
+    struct note note = {.store = s, .actor = c->account, .owner = from->account};
+    int done = expunge_messages(s->index, from, ranges->items, 1, false, note_expunged, &note, &result);
     c->new_modseq = result.modseq;
     return done;
 }

@@ -455,6 +455,8 @@ def test_the_administrator_shares_and_the_log_keeps_it():
             client.append(box)
             client.ok(f'SELECT "{box}"')
             client.ok("COPY 1 INBOX")
+        # Who put it there is told.
+        assert any("by=append login=bob@local.example" in row["text"] for row in server.rows("trace", "bob@local.example"))
         server.stop()
         server.run("verify")
         (server.data / "store" / "index.db").unlink()
