@@ -229,7 +229,8 @@ int record_keep(struct index *index, const struct record_header *header, int64_t
     return segment_add_live(index, segment, header->total);
 }
 
-int record_release(struct index *index, const struct ident *id)
+/* The last reference is given up: the record is dead. 0, or -1. */
+static int record_end(struct index *index, const struct ident *id)
 {
     sqlite3_stmt *get = sql_prepare(index, SQL_RECORD_GET);
     if (get == NULL) {
@@ -242,16 +243,24 @@ int record_release(struct index *index, const struct ident *id)
     }
     int64_t segment = sqlite3_column_int64(get, 0);
     int64_t octets = sqlite3_column_int64(get, 2);
-    int64_t refs = sqlite3_column_int64(get, 3);
     sql_done(get);
-    sqlite3_stmt *change = sql_prepare(index, refs > 1 ? SQL_RECORD_SET_REFS : SQL_RECORD_REMOVE);
-    if (change == NULL) {
+    sqlite3_stmt *remove = sql_prepare(index, SQL_RECORD_REMOVE);
+    if (remove == NULL) {
         return -1;
     }
-    sql_blob(change, 1, id->bytes, IDENT_SIZE);
-    if (refs > 1) {
-        sql_int(change, 2, refs - 1);
-        return sql_run(index, change);
+    sql_blob(remove, 1, id->bytes, IDENT_SIZE);
+    return sql_run(index, remove) == 0 ? segment_add_live(index, segment, -octets) : -1;
+}
+
+int record_release(struct index *index, const struct ident *id)
+{
+    sqlite3_stmt *drop = sql_prepare(index, SQL_RECORD_DROP_REF);
+    if (drop == NULL) {
+        return -1;
     }
-    return sql_run(index, change) == 0 ? segment_add_live(index, segment, -octets) : -1;
+    sql_blob(drop, 1, id->bytes, IDENT_SIZE);
+    if (sql_run(index, drop) != 0) {
+        return -1;
+    }
+    return sqlite3_changes(index->db) > 0 ? 0 : record_end(index, id);
 }

@@ -257,15 +257,11 @@ static int remove_one(void *context, uint32_t uid, uint64_t flags)
     struct message_place place;
     (void)flags;
     int found = message_find(r->index, r->mailbox, uid, &place);
-    sqlite3_stmt *q = found == 1 ? sql_prepare(r->index, SQL_MESSAGE_REMOVE) : NULL;
-    if (q == NULL) {
-        return found == 0 ? 0 : -1;
+    if (found != 1) {
+        return found;
     }
-    sql_int(q, 1, r->mailbox->account);
-    sql_int(q, 2, r->mailbox->id);
-    sql_int(q, 3, uid);
     events_expunged(r->index, r->mailbox->account, r->mailbox->id, uid);
-    if (sql_run(r->index, q) != 0 || record_release(r->index, &place.id) != 0) {
+    if (record_release(r->index, &place.id) != 0) {
         return -1;
     }
     r->mailbox->octets -= place.size;
@@ -275,6 +271,27 @@ static int remove_one(void *context, uint32_t uid, uint64_t flags)
         return no_memory(r->index);
     }
     return r->each == NULL ? 0 : r->each(r->context, &place.id, uid);
+}
+
+/* The rows of all of them. */
+static int remove_rows(const struct removal *r)
+{
+    struct str packed = buf_str(&r->uids);
+    struct uid_range range;
+    while (uid_ranges_next(&packed, &range)) {
+        sqlite3_stmt *q = sql_prepare(r->index, SQL_MESSAGE_REMOVE);
+        if (q == NULL) {
+            return -1;
+        }
+        sql_int(q, 1, r->mailbox->account);
+        sql_int(q, 2, r->mailbox->id);
+        sql_int(q, 3, range.first);
+        sql_int(q, 4, range.last);
+        if (sql_run(r->index, q) != 0) {
+            return -1;
+        }
+    }
+    return 0;
 }
 
 static int note_expunged(struct removal *r, uint64_t modseq)
@@ -312,6 +329,7 @@ int expunge_messages(struct index *index, struct mailbox *mailbox, const struct 
     struct removal removal = {
         .index = index, .mailbox = mailbox, .uids = buf_make(64 << 20), .each = each, .context = context};
     int done = flags_take(index, mailbox, ranges, count, deleted_only, remove_one, &removal);
+    done = done == 0 ? remove_rows(&removal) : done;
     result->modseq = mailbox->modseq;
     if (done == 0 && removal.messages > 0) {
         done = next_modseq(index, mailbox->account, -(int64_t)removal.octets, -removal.messages,

@@ -93,6 +93,12 @@ static int replay_acl(struct index *index, const struct index_event *e)
     return acl_set(index, (int64_t)e->numbers[0], (int64_t)e->numbers[1], &entry) < 0 ? -1 : 0;
 }
 
+static int replay_expunged(struct index *index, const struct index_event *e)
+{
+    const uint64_t range[] = {e->numbers[0], e->numbers[1], e->numbers[2], e->numbers[2]};
+    return run_numbers(index, SQL_MESSAGE_REMOVE, range, 4);
+}
+
 int replay_mailbox_event(struct index *index, const struct index_event *e)
 {
     switch (e->kind) {
@@ -105,7 +111,7 @@ int replay_mailbox_event(struct index *index, const struct index_event *e)
     case EVENT_ACL: return replay_acl(index, e);
     case EVENT_SUBSCRIPTION: return replay_subscription(index, e);
     case EVENT_FLAGS: return replay_flags(index, e);
-    case EVENT_EXPUNGED: return run_numbers(index, SQL_MESSAGE_REMOVE, e->numbers, 3);
+    case EVENT_EXPUNGED: return replay_expunged(index, e);
     default: return 0;
     }
 }

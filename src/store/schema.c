@@ -276,7 +276,8 @@ const char *const schema_statements[SQL_STATEMENTS] = {
         "SELECT m.record, m.recipient, m.size, r.segment, r.place, r.octets FROM message m"
         " JOIN record r ON r.record = m.record WHERE m.account = ?1 AND m.mailbox = ?2 AND m.uid = ?3",
     [SQL_MESSAGE_COUNT] = "SELECT COUNT(*) FROM message WHERE account = ?1 AND mailbox = ?2",
-    [SQL_MESSAGE_REMOVE] = "DELETE FROM message WHERE account = ?1 AND mailbox = ?2 AND uid = ?3",
+    [SQL_MESSAGE_REMOVE] =
+        "DELETE FROM message WHERE account = ?1 AND mailbox = ?2 AND uid BETWEEN ?3 AND ?4",
     [SQL_MESSAGE_OF_ACCOUNT] =
         "SELECT mailbox, uid FROM message WHERE account = ?1 ORDER BY mailbox, uid LIMIT ?2",
     /* Records and segments. */
@@ -284,6 +285,7 @@ const char *const schema_statements[SQL_STATEMENTS] = {
                        " ON CONFLICT DO NOTHING",
     [SQL_RECORD_GET] = "SELECT segment, place, octets, refs FROM record WHERE record = ?1",
     [SQL_RECORD_SET_REFS] = "UPDATE record SET refs = ?2 WHERE record = ?1",
+    [SQL_RECORD_DROP_REF] = "UPDATE record SET refs = refs - 1 WHERE record = ?1 AND refs > 1",
     [SQL_RECORD_ADD_REFS] = "UPDATE record SET refs = refs + ?2 WHERE record = ?1",
     [SQL_RECORD_MOVE] = "UPDATE record SET segment = ?2, place = ?3 WHERE record = ?1",
     [SQL_RECORD_REMOVE] = "DELETE FROM record WHERE record = ?1",
