@@ -163,10 +163,12 @@ static struct str take_ahead(struct pop3_session *s, uint32_t uid)
     return STR_EMPTY;
 }
 
-static void give_bytes(struct pop3_session *s, bool fine)
+/* Another message that could not be read is no harm to this one. */
+static void give_bytes(struct pop3_session *s)
 {
-    struct str bytes = fine ? take_ahead(s, s->server.read_uid) : STR_EMPTY;
-    pop3_server_bytes(&s->server, fine, str_sub(bytes, 0, s->server.read_length), &s->connection.out);
+    struct str bytes = take_ahead(s, s->server.read_uid);
+    pop3_server_bytes(&s->server, bytes.len > 0, str_sub(bytes, 0, s->server.read_length),
+                      &s->connection.out);
     if (s->ahead_at == s->ahead.len) {
         buf_free(&s->ahead);
         s->ahead_at = 0;
@@ -211,7 +213,7 @@ static bool read_on(struct pop3_session *s)
     }
     s->ahead_at = before;
     s->read_last = s->server.read_uid;
-    give_bytes(s, true);
+    give_bytes(s);
     return false;
 }
 
@@ -433,7 +435,7 @@ void pop3_session_answer(struct pop3_session *s, struct role_peer *peer, const s
     } else if (type == &mailbox_entries_type && waiting == POP3_OPEN) {
         answered = listed(s, message);
     } else if (type == &mailbox_end_type && waiting == POP3_READ) {
-        give_bytes(s, ((const struct mailbox_end *)message)->result == MAILBOX_OK);
+        give_bytes(s);
         answered = true;
     } else if (waiting == POP3_READ) {
         messages_came(s, type, message);

@@ -136,7 +136,7 @@ def test_a_person_works_with_it(server, roundcube, browser, tmp_path):
     wait_for_subjects(browser, [subject for subject in subjects if subject != "Invoice 4711"])
     with imap(server) as session:
         session.select('"Rechnungen K&APY-ln"', readonly=True)
-        assert session.search(None, "SUBJECT", "Invoice")[1][0] == b"1"
+        wait_until(lambda: session.search(None, "SUBJECT", "Invoice")[1][0] == b"1", 20, "the message is there")
 
     browser.open(roundcube + f"?_task=mail&_action=compose&_to={FRIEND}&_subject=Antwort+%C3%BC&_body=Bis+morgen")  # writes
     browser.find("#composebody")
