@@ -1,5 +1,6 @@
-"""Several IMAP sessions do random things to the same mailboxes, step by step and at the same time. A model of what the mailboxes
-hold, and of what each session has been told, is compared with every response. VEREDUS_SEED and VEREDUS_STEPS repeat or lengthen it."""
+"""Several IMAP sessions do random things to the same mailboxes, step by step and at the same time; also where half of them are
+those of somebody with whom the mailboxes are shared. A model of what the mailboxes hold, and of what each session has been told,
+is compared with every response. VEREDUS_SEED and VEREDUS_STEPS repeat or lengthen it."""
 import os
 import random
 import re
@@ -10,7 +11,7 @@ import pytest
 
 from veredus import CLIENT_TLS, Dev
 
-USER, PASSWORD = "model@example.org", "pw"
+USER, OWNER, GUEST, PASSWORD = "model@example.org", "owner@example.org", "guest@example.org", "pw"
 FLAGS = ["\\Seen", "\\Answered", "\\Flagged", "\\Deleted", "\\Draft", "$One", "$Two"]
 BOXES = ["A", "B"]
 STEPS = int(os.environ.get("VEREDUS_STEPS", "250"))
@@ -63,12 +64,12 @@ def written(found):
 
 
 class Session:
-    def __init__(self, port, model, qresync):
+    def __init__(self, port, model, qresync, user=USER):
         self.socket = CLIENT_TLS.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=120), server_hostname="localhost")
         self.file, self.model, self.qresync = self.socket.makefile("rb"), model, qresync
         self.box, self.view, self.number, self.said = None, [], 0, []
         self.file.readline()
-        self.ok(f"LOGIN {USER} {PASSWORD}")
+        self.ok(f"LOGIN {user} {PASSWORD}")
         if qresync:
             self.ok("ENABLE QRESYNC")
 
@@ -205,6 +206,16 @@ class Session:
         if unknown:
             self.ok(f"FETCH {','.join(unknown)} (FLAGS)")
             self.check("after a FETCH")
+
+
+class Guest(Session):
+    """A session that finds the owner's mailboxes under other names."""
+
+    def send(self, text):
+        return super().send(re.sub(r" ([AB])(?=[ (]|$)", rf' "Other Users/{OWNER}/\1"', text))
+
+    def response(self):
+        return re.sub(rf'"Other Users/{OWNER}/(.)"', r"\1", super().response())
 
 
 class Model:
@@ -409,18 +420,22 @@ def changed(flags, operation, by):
 
 @pytest.fixture(scope="module")
 def server():
-    with Dev("--user", f"{USER}:{PASSWORD}") as running:
+    with Dev(*(word for user in (USER, OWNER, GUEST) for word in ("--user", f"{user}:{PASSWORD}"))) as running:
         yield running
 
 
-def test_sessions_agree_with_the_model(server):
+@pytest.mark.parametrize("user, others", [(USER, [(Session, USER)] * 3), (OWNER, [(Guest, GUEST), (Session, OWNER), (Guest, GUEST)])],
+                         ids=["own", "shared"])
+def test_sessions_agree_with_the_model(server, user, others):
     print("seed", SEED)
     model = Model(server.ports["imaps"], SEED)
-    first = Session(model.port, model, False)
+    first = Session(model.port, model, False, user)
     for name in BOXES:
         first.ok(f"CREATE {name}")
         first.open(name)
-    model.sessions = [first] + [Session(model.port, model, qresync) for qresync in (True, False, True)]
+        if user == OWNER:
+            first.ok(f"SETACL {name} {GUEST} lrswite")
+    model.sessions = [first] + [kind(model.port, model, qresync, who) for (kind, who), qresync in zip(others, (True, False, True))]
     for session in model.sessions:
         session.open(model.random.choice(BOXES))
     model.run(STEPS)
