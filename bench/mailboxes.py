@@ -23,7 +23,7 @@ from servers import BenchError, DOMAIN, Server, Veredus, free_ports, make_certif
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LOAD_SECONDS = 1200
 OCTETS = 4096
-USER, SMALL = f"u0@{DOMAIN}", f"u1@{DOMAIN}"
+USER, SMALL, GROWING = f"u0@{DOMAIN}", f"u1@{DOMAIN}", f"u2@{DOMAIN}"
 PASSWORD = "benchmark"
 
 CONFIG = """\
@@ -54,7 +54,7 @@ class VeredusMail(Veredus):
             if time.monotonic() > deadline or self.process.poll() is not None:
                 raise BenchError(f"veredus serve did not start:\n{(self.folder / 'log').read_text()}")
             time.sleep(0.05)
-        for user in (USER, SMALL):
+        for user in (USER, SMALL, GROWING):
             subprocess.run([self.binary, "user", "add", "-c", config, "--password-stdin", user], input=PASSWORD + "\n", text=True,
                            check=True, capture_output=True)
 
@@ -196,7 +196,7 @@ class Bench:
             elif name is not None:
                 self.note(name, server, result["seconds"], "s", False)
         for connections in (1, 10):
-            result = self.run("append", server.port, SMALL, "INBOX", min(some, 500 * connections), OCTETS, connections)
+            result = self.run("append", server.port, GROWING, "INBOX", min(some, 500 * connections), OCTETS, connections)
             self.note(f"APPEND on {connections} connections", server, result["rate"], "/s", True)
         pop = min(count, 5000)
         for way in ("serial", "pipelined"):
