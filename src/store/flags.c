@@ -62,7 +62,8 @@ bool uid_ranges_append(struct buf *out, uint32_t uid)
             return true;
         }
     }
-    return buf_append_le32(out, uid) && buf_append_le32(out, uid);
+    uint32_t first = uid, last = uid;
+    return buf_append_le32(out, first) && buf_append_le32(out, last);
 }
 
 /* Pages. */
