@@ -2,8 +2,8 @@
  * A simulation of the queue (goal G9): the store and relay roles as they are, with their clock, loop, channels, sockets,
  * randomness, disk and memory replaced, so that days pass in milliseconds and everything follows from a seed.
  *
- * sim_runtime.c has time, processes and channels; sim_net.c the DNS and other people's servers; sim_world.c the story of a
- * seed and what must hold of it.
+ * sim_runtime.c has what surrounds a process, sim_loop.c time, sim_roles.c processes and channels; sim_net.c the DNS and other
+ * people's servers; sim_world.c the story of a seed (sim_story.h).
  */
 #ifndef VEREDUS_TESTS_ROLES_SIM_H
 #define VEREDUS_TESTS_ROLES_SIM_H
