@@ -47,7 +47,7 @@ static int may_create(struct store *s, struct store_change *c, const struct acl_
 int change_create(struct store *s, struct store_change *c)
 {
     struct mailbox mailbox;
-    struct acl_place place;
+    struct acl_place place = {.owner = 0};
     int found = acl_place(s->index, c->account, buf_str(&c->name), &place);
     if (found == 0 || (found == 1 && place.owner == c->account && is_other_users(place.name))) {
         return change_refuse(c, CHANGE_RESULT_REFUSED);
@@ -72,7 +72,7 @@ int change_delete(struct store *s, struct store_change *c)
 {
     struct mailbox mailbox;
     uint32_t rights;
-    struct acl_place place;
+    struct acl_place place = {.owner = 0};
     int found = change_find(s, c, buf_str(&c->name), RIGHT_REMOVE, &mailbox, &rights);
     found = found == 1 ? acl_place(s->index, c->account, buf_str(&c->name), &place) : found;
     return found == 1 ? finish_folder(c, folder_delete(s->index, place.owner, place.name)) : found;
@@ -82,8 +82,8 @@ int change_rename(struct store *s, struct store_change *c)
 {
     struct mailbox mailbox;
     uint32_t rights;
-    struct acl_place from;
-    struct acl_place to;
+    struct acl_place from = {.owner = 0};
+    struct acl_place to = {.owner = 0};
     int found = change_find(s, c, buf_str(&c->name), RIGHT_REMOVE, &mailbox, &rights);
     found = found == 1 ? acl_place(s->index, c->account, buf_str(&c->name), &from) : found;
     if (found <= 0) {

@@ -135,7 +135,7 @@ int acl_place(struct index *index, int64_t account, struct str name, struct acl_
 
 int acl_find(struct index *index, int64_t account, struct str name, struct mailbox *mailbox, uint32_t *rights)
 {
-    struct acl_place place;
+    struct acl_place place = {.owner = 0};
     int found = acl_place(index, account, name, &place);
     *rights = 0;
     found = found == 1 ? folder_find(index, place.owner, place.name, mailbox) : found;
