@@ -26,26 +26,54 @@ enum {
     SPACE_INTERVAL_MS = 500,
     CHECKPOINT_INTERVAL_MS = 1000,
     RETRY_MS = 500,
+    COMPLAINT_FIRST_MS = 5000,
+    COMPLAINT_MOST_MS = 60000,
     LOCK_TRIES = 100,
     LOCK_PAUSE_US = 100000
 };
 
 /* Transactions. */
 
+/* At once, and whenever it is for another reason; the same again at growing intervals. */
+static void complain(struct store *s)
+{
+    uint64_t now = loop_now(s->role->loop);
+    bool same = s->failures > 0 && str_equal(str_of(s->complaint), str_of(s->index->error));
+    s->failures++;
+    if (same && now < s->complaint_ms) {
+        return;
+    }
+    uint64_t pause = same ? COMPLAINT_MOST_MS : COMPLAINT_FIRST_MS;
+    s->complaint_ms = now + pause;
+    memcpy(s->complaint, s->index->error, sizeof(s->complaint));
+    log_error("the index cannot be changed: %s; it is tried again (failures in a row: %llu)", s->complaint,
+              (unsigned long long)s->failures);
+}
+
 bool store_begin(struct store *s)
 {
     if (index_begin(s->index) == 0) {
         return true;
     }
-    log_error("the index cannot begin a transaction: %s", s->index->error);
+    complain(s);
     return false;
 }
 
 bool store_commit(struct store *s)
 {
-    if ((!events_pending(s->index) || store_segments_write_events(s)) && index_commit(s->index) == 0) {
+    bool logged = !events_pending(s->index) || store_segments_write_events(s);
+    if (!logged && s->index->error[0] == '\0') {
+        snprintf(s->index->error, sizeof(s->index->error),
+                 "what it changes cannot be written to the log; the disk may be full");
+    }
+    if (logged && index_commit(s->index) == 0) {
         store_watch_tell(s);
         store_segments_applied(s);
+        if (s->failures > 0) {
+            log_warning("the index can be changed again, after %llu failures",
+                        (unsigned long long)s->failures);
+            s->failures = 0;
+        }
         return true;
     }
     store_rollback(s);
@@ -54,7 +82,7 @@ bool store_commit(struct store *s)
 
 void store_rollback(struct store *s)
 {
-    log_error("the index cannot be changed: %s; it will be tried again", s->index->error);
+    complain(s);
     index_rollback(s->index);
     apply_abort(s->applier);
     store_segments_rolled_back(s);

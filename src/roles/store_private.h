@@ -109,6 +109,9 @@ struct store {
     size_t partial_count;
     struct store_admin *admin;
     int admin_fd;
+    uint64_t failures;     /* transactions in a row that could not be committed */
+    uint64_t complaint_ms; /* when the next of them is told */
+    char complaint[sizeof(((struct index *)NULL)->error)]; /* the last that was */
     struct apply_counts totals;
 };
 
