@@ -208,16 +208,18 @@ static int repoint(struct compaction *c, const struct compact_copy *copies, size
 
 enum looked { LOOKED_DEAD, LOOKED_ALIVE, LOOKED_ERROR };
 
-static bool is_queued(struct compaction *c, const struct ident *id)
+/* 1, 0, or -1: copied as one that is not queued, a queued record would be missing from the queue after a `reindex`. */
+static int is_queued(struct compaction *c, const struct ident *id)
 {
     sqlite3_stmt *q = sql_prepare(c->index, SQL_QUEUE_NEEDS);
     if (q == NULL) {
-        return false;
+        return -1;
     }
     sql_blob(q, 1, id->bytes, IDENT_SIZE);
+    c->index->error[0] = '\0';
     bool queued = sql_row(c->index, q);
     sql_done(q);
-    return queued;
+    return queued ? 1 : c->index->error[0] == '\0' ? 0 : -1;
 }
 
 static enum looked look_up(struct compaction *c, const struct record_header *header, int64_t place)
@@ -262,18 +264,22 @@ static int unreadable(struct compaction *c)
     return 0;
 }
 
-/* The whole record into the step's octets. False if it cannot be read as it was written. */
-static bool take_whole(struct compaction *c, const struct record_header *header, int64_t place)
+/* The whole record into the step's octets. 1; 0: it cannot be read as it was written; -1. */
+static int take_whole(struct compaction *c, const struct record_header *header, int64_t place)
 {
     char *room = buf_reserve(&c->out, header->total);
     if (!is_good(c, header, place) || !read_octets(c, place, room, header->total)) {
-        return false;
+        return 0;
     }
-    record_make_copy((unsigned char *)room, is_queued(c, &header->id));
+    int queued = is_queued(c, &header->id);
+    if (queued < 0) {
+        return -1;
+    }
+    record_make_copy((unsigned char *)room, queued == 1);
     c->copies[c->count++] =
         (struct compact_copy){.id = header->id, .octets = header->total, .at = (uint32_t)c->out.len};
     c->out.len += header->total;
-    return true;
+    return 1;
 }
 
 /* The next piece of a record that is larger than a step. 1: it is whole; 0: more to come; -1. */
@@ -285,8 +291,12 @@ static int take_piece(struct compaction *c, const struct record_header *header, 
     if (!read_octets(c, place + c->large_done, room, len)) {
         return unreadable(c);
     }
+    int queued = c->large_done == 0 ? is_queued(c, &header->id) : 0;
+    if (queued < 0) {
+        return -1;
+    }
     if (c->large_done == 0) {
-        record_make_copy((unsigned char *)room, is_queued(c, &header->id));
+        record_make_copy((unsigned char *)room, queued == 1);
     }
     c->out.len = len;
     if (write_out(c) != 0) {
@@ -348,7 +358,11 @@ static int collect(struct compaction *c, struct record_header *header)
         if (state == LOOKED_ALIVE && c->out.len + header->total > COMPACT_STEP) {
             return 0;
         }
-        if (state == LOOKED_ALIVE && !take_whole(c, header, c->next_position)) {
+        int taken = state == LOOKED_ALIVE ? take_whole(c, header, c->next_position) : 1;
+        if (taken < 0) {
+            return -1;
+        }
+        if (taken == 0) {
             return unreadable(c);
         }
         c->next_position += header->total;
