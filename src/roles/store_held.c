@@ -1,6 +1,7 @@
 /*
  * What relays hold of jobs of an earlier store: messages that they have delivered, or are still at, without this store knowing.
- * Each goes to the relay that holds it, which tells the result instead of sending a second copy. Part of the store role.
+ * Each goes to the relay that holds it, which tells the result instead of sending a second copy. So that it is one relay, the
+ * parts of a message for many recipients in one domain go to the same one. Part of the store role.
  */
 #include "roles/store_queue_private.h"
 
@@ -12,6 +13,7 @@ enum { HELD_MAX = 100000 };
 struct held_job {
     struct held_job *next;
     struct ident record;
+    uint64_t job; /* whose rest it is; 0: of an earlier store */
     uint32_t relay;
     size_t domain_len;
     unsigned char domain[];
@@ -71,23 +73,29 @@ void held_give_up(struct held_jobs *h)
     }
 }
 
-void held_add(struct held_jobs *h, struct str message_id, struct str domain, uint32_t relay)
+bool held_keep(struct held_jobs *h, const struct ident *record, struct str domain, uint32_t relay,
+               uint64_t of)
 {
-    struct ident record;
-    if (find_awaited(h, relay) == h->awaited_count || h->count == HELD_MAX ||
-        !ident_parse(message_id, &record)) {
-        return;
-    }
-    struct held_job *job = mem_alloc(sizeof(*job) + domain.len);
+    struct held_job *job = h->count == HELD_MAX ? NULL : mem_alloc(sizeof(*job) + domain.len);
     if (job == NULL) {
         log_error("out of memory: what a relay has delivered may be delivered again");
-        return;
+        return false;
     }
-    struct held_job **bucket = bucket_of(h, &record);
-    *job = (struct held_job){.next = *bucket, .record = record, .relay = relay, .domain_len = domain.len};
+    struct held_job **bucket = bucket_of(h, record);
+    *job = (struct held_job){
+        .next = *bucket, .record = *record, .job = of, .relay = relay, .domain_len = domain.len};
     memcpy(job->domain, domain.data, domain.len);
     *bucket = job;
     h->count++;
+    return true;
+}
+
+void held_add(struct held_jobs *h, struct str message_id, struct str domain, uint32_t relay)
+{
+    struct ident record;
+    if (find_awaited(h, relay) < h->awaited_count && ident_parse(message_id, &record)) {
+        held_keep(h, &record, domain, relay, 0);
+    }
 }
 
 uint32_t held_by(struct held_jobs *h, const struct ident *record, struct str domain)
@@ -108,6 +116,17 @@ void held_given(struct held_jobs *h, const struct ident *record, struct str doma
             return;
         }
         link = &(*link)->next;
+    }
+}
+
+void held_done(struct held_jobs *h, const struct ident *record, uint64_t of)
+{
+    struct held_job **link = bucket_of(h, record);
+    while (*link != NULL && (*link)->job != of) {
+        link = &(*link)->next;
+    }
+    if (*link != NULL) {
+        forget(h, link);
     }
 }
 

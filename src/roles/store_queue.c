@@ -35,6 +35,7 @@ struct job {
     uint32_t count;
     uint32_t left; /* results that have not been committed */
     bool gone;     /* its relay is: what has no result waits again */
+    bool kept;     /* what is left of the message is to go to the same relay */
     int64_t entries[JOB_RECIPIENTS_MAX];
     bool done[JOB_RECIPIENTS_MAX];
 };
@@ -44,6 +45,8 @@ struct fresh_job {
     struct job *job;
     struct relay_room *room;
     struct queued_record record;
+    bool held;                        /* it went to that relay because of what it holds */
+    bool kept;                        /* what is left of the message is to go there as well */
     uint16_t due[JOB_RECIPIENTS_MAX]; /* its recipients, as numbers in store_queue.due */
 };
 
@@ -107,6 +110,9 @@ static void remove_job(struct store_queue *q, struct job *job)
     }
     *link = job->next;
     q->job_count--;
+    if (job->kept) {
+        held_done(&q->held, &job->record, job->id);
+    }
     mem_free(job);
 }
 
@@ -370,7 +376,10 @@ static void send_fresh(struct store *s)
         fresh->job->next = q->jobs;
         q->jobs = fresh->job;
         q->job_count++;
-        held_given(&q->held, &fresh->job->record, ENTRY_TEXT(&q->due[fresh->due[0]], domain));
+        struct str domain = ENTRY_TEXT(&q->due[fresh->due[0]], domain);
+        if (fresh->held) {
+            held_given(&q->held, &fresh->job->record, domain);
+        }
         send_job(s, fresh);
         queued_record_free(&fresh->record);
     }
@@ -382,6 +391,9 @@ static void drop_fresh(struct store_queue *q)
     for (size_t i = 0; i < q->fresh_count; i++) {
         struct fresh_job *fresh = &q->fresh[i];
         fresh->room->jobs++;
+        if (fresh->job->kept) {
+            held_done(&q->held, &fresh->job->record, fresh->job->id);
+        }
         queued_record_free(&fresh->record);
         mem_free(fresh->job);
     }
@@ -400,6 +412,20 @@ static int put_off(struct store *s, const struct entry *e)
                                .tls = STR_EMPTY};
     log_error("a queued message cannot be read from the log; `veredus verify` says more");
     return deferred(s, e, &why);
+}
+
+static bool is_alike(const struct entry *a, const struct entry *b)
+{
+    return memcmp(a->record.bytes, b->record.bytes, IDENT_SIZE) == 0 &&
+           str_equal(ENTRY_TEXT(a, domain), ENTRY_TEXT(b, domain));
+}
+
+/* Whether there may be more of the message for that domain than this job and these rows have. */
+static bool may_go_on(const struct store_queue *q, const struct entry *model, const struct job *job,
+                      int count)
+{
+    return job->count == JOB_RECIPIENTS_MAX ||
+           (count == DUE_AT_A_TIME && is_alike(model, &q->due[DUE_AT_A_TIME - 1]));
 }
 
 /* Within a transaction: leases one job made of due[first] and what goes with it. -1: roll back. */
@@ -422,12 +448,12 @@ static int make_job(struct store *s, int first, int count, bool *taken, struct r
     job->relay = room->instance;
     fresh->job = job;
     fresh->room = room;
+    fresh->held = held_by(&q->held, &model->record, ENTRY_TEXT(model, domain)) != 0;
     room->jobs--;
     q->fresh_count++;
     for (int i = first; i < count && job->count < JOB_RECIPIENTS_MAX; i++) {
         const struct entry *e = &q->due[i];
-        if (taken[i] || memcmp(e->record.bytes, model->record.bytes, IDENT_SIZE) != 0 ||
-            !str_equal(ENTRY_TEXT(e, domain), ENTRY_TEXT(model, domain))) {
+        if (taken[i] || !is_alike(e, model)) {
             continue;
         }
         taken[i] = true;
@@ -438,6 +464,9 @@ static int make_job(struct store *s, int first, int count, bool *taken, struct r
         job->entries[job->count++] = e->id;
     }
     job->left = job->count;
+    if (may_go_on(q, model, job, count)) {
+        job->kept = held_keep(&q->held, &model->record, ENTRY_TEXT(model, domain), room->instance, job->id);
+    }
     return 0;
 }
 

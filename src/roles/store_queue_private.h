@@ -23,9 +23,17 @@ void held_told(struct held_jobs *h, uint32_t relay);
 void held_give_up(struct held_jobs *h);
 /* From an awaited relay; anybody else's word, and a message id that is none, count for nothing. Copies what it needs. */
 void held_add(struct held_jobs *h, struct str message_id, struct str domain, uint32_t relay);
+/*
+ * The rest of this message for this domain goes to this relay as well, until the job `of`, not 0, is done. False: there are too
+ * many, or no memory, which is told.
+ */
+bool held_keep(struct held_jobs *h, const struct ident *record, struct str domain, uint32_t relay,
+               uint64_t of);
+/* That job is done, or was never given. */
+void held_done(struct held_jobs *h, const struct ident *record, uint64_t of);
 /* The instance of the relay that holds this message for this domain; 0: none. */
 uint32_t held_by(struct held_jobs *h, const struct ident *record, struct str domain);
-/* A job for it has been given to that relay. */
+/* A job for it has been given to that relay: one of as many as were added. */
 void held_given(struct held_jobs *h, const struct ident *record, struct str domain);
 void held_relay_gone(struct held_jobs *h, uint32_t relay);
 

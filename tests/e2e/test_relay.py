@@ -416,16 +416,19 @@ def test_a_smarthost_for_everything_but_local_mail(tmp_path):
 
 def test_a_new_store_asks_all_relays_first(tmp_path):
     """With several relays the store is killed while each has messages that a server is just taking: each of them knows what became
-    of its own, and nothing is sent twice."""
+    of its own, and nothing is sent twice; the parts of a message for many recipients in one domain are with one relay."""
     domains = [f"d{i}.example" for i in range(24)]
+    many = [f"m{i}@many.example" for i in range(250)]
     with Peer(delay={"final": 0.7}) as peer:
-        routes = "".join(f'route "{domain}" {{ host = "127.0.0.1" port = {peer.port} }}\n' for domain in domains)
+        routes = "".join(f'route "{domain}" {{ host = "127.0.0.1" port = {peer.port} }}\n' for domain in [*domains, "many.example"])
         with Server(tmp_path, sections=routes, processes="relay = 4") as server:
             server.add_user(ME)
             for turn in range(4):
                 for domain in domains:
                     text = f"From: <{ME}>\r\nSubject: {turn}\r\n\r\nx\r\n"
                     send_message(server.ports["submission"], ME, [f"r{turn}@{domain}"], text, login=ME)
+                text = f"From: <{ME}>\r\nSubject: {turn}, to many\r\n\r\nx\r\n"
+                send_message(server.ports["submission"], ME, many, text, login=ME)
                 wait_until(lambda: peer.commands.count("DATA") > turn * len(domains) + 3, 30, "messages are under way", 0.01)
                 old = server.pids()["store"]
                 os.kill(old[0], signal.SIGKILL)
@@ -433,7 +436,7 @@ def test_a_new_store_asks_all_relays_first(tmp_path):
             server.wait_for_empty_queue(60)
             assert "may be delivered again" not in server.log()
     taken = [recipient for _, recipients in peer.messages for recipient in recipients]
-    assert sorted(taken) == sorted(f"r{turn}@{domain}" for turn in range(4) for domain in domains)
+    assert sorted(taken) == sorted([*(f"r{turn}@{domain}" for turn in range(4) for domain in domains), *(many * 4)])
 
 
 def test_a_connection_is_used_again(world, bounces):
