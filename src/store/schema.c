@@ -191,6 +191,9 @@ const char *const schema_statements[SQL_STATEMENTS] = {
     [SQL_MAILBOX_ALL] = "SELECT account, mailbox, uid_validity, uid_next, modseq, messages, unseen, deleted, "
                         "octets, recent_uid,"
                         " paged_uid, special_use FROM mailbox ORDER BY account, mailbox",
+    [SQL_MAILBOX_LARGE] =
+        "SELECT account, mailbox, uid_validity, uid_next FROM mailbox"
+        " WHERE (account, mailbox) > (?1, ?2) AND messages >= ?3 ORDER BY account, mailbox LIMIT ?4",
     [SQL_MAILBOX_TEXTS] = "SELECT name, keywords FROM mailbox WHERE account = ?1 AND mailbox = ?2",
     [SQL_MAILBOX_SET] =
         "UPDATE mailbox SET uid_next = ?3, modseq = ?4, messages = ?5, unseen = ?6, deleted = ?7,"
@@ -453,4 +456,36 @@ const char *const schema_statements[SQL_STATEMENTS] = {
         "SELECT record, address, recipient, domain, CASE state WHEN 2 THEN 0 ELSE state END, due_ms, "
         "attempts,"
         " first_ms, notified, code, enhanced, reply, host FROM queue ORDER BY record, address",
+};
+
+/*
+ * The full-text index. Terms are all that is kept of a message (content, columnsize), without their places in it (detail); the
+ * store merges when it has time (automerge).
+ */
+const char schema_fulltext_create[] =
+    "PRAGMA synchronous = FULL; BEGIN; PRAGMA user_version = 1;"
+    "CREATE TABLE state (name INTEGER PRIMARY KEY, value INTEGER NOT NULL);"
+    "CREATE TABLE place (mailbox INTEGER PRIMARY KEY, uid_validity INTEGER NOT NULL, uid INTEGER NOT NULL);"
+    "CREATE TABLE unknown (document INTEGER PRIMARY KEY);"
+    "CREATE VIRTUAL TABLE term USING fts5 (terms, content = '', detail = none, columnsize = 0, tokenize = "
+    "'ascii');"
+    "INSERT INTO term (term, rank) VALUES ('automerge', 0);"
+    "INSERT INTO term (term, rank) VALUES ('crisismerge', 1000);"
+    "INSERT INTO term (term, rank) VALUES ('hashsize', 8388608);"
+    "COMMIT;";
+
+const char *const schema_fulltext_statements[FULLTEXT_STATEMENTS] = {
+    [FULLTEXT_VERSION_GET] = "PRAGMA user_version",
+    [FULLTEXT_STATE_GET] = "SELECT value FROM state WHERE name = ?1",
+    [FULLTEXT_STATE_SET] = "INSERT INTO state (name, value) VALUES (?1, ?2)",
+    [FULLTEXT_STATE_ADD] = "INSERT INTO state (name, value) VALUES (?1, ?2)"
+                           " ON CONFLICT (name) DO UPDATE SET value = value + ?2",
+    [FULLTEXT_PLACE_GET] = "SELECT uid FROM place WHERE mailbox = ?1 AND uid_validity = ?2",
+    [FULLTEXT_PLACE_SET] = "INSERT INTO place (mailbox, uid_validity, uid) VALUES (?1, ?2, ?3)"
+                           " ON CONFLICT (mailbox) DO UPDATE SET uid_validity = ?2, uid = ?3",
+    [FULLTEXT_ADD] = "INSERT INTO term (rowid, terms) VALUES (?1, ?2)",
+    [FULLTEXT_ADD_UNKNOWN] = "INSERT INTO unknown (document) VALUES (?1) ON CONFLICT DO NOTHING",
+    [FULLTEXT_MERGE] = "INSERT INTO term (term, rank) VALUES ('merge', 100)",
+    [FULLTEXT_SEARCH] = "SELECT rowid FROM term WHERE term MATCH ?1 AND rowid BETWEEN ?2 AND ?3 UNION ALL"
+                        " SELECT document FROM unknown WHERE document BETWEEN ?2 AND ?3 ORDER BY 1",
 };

@@ -41,6 +41,7 @@ enum statement {
     SQL_MAILBOX_BY_NAME,
     SQL_MAILBOX_LIST,
     SQL_MAILBOX_ALL,
+    SQL_MAILBOX_LARGE,
     SQL_MAILBOX_TEXTS,
     SQL_MAILBOX_SET,
     SQL_MAILBOX_SET_VALIDITY,
@@ -165,5 +166,26 @@ enum statement {
 };
 
 extern const char *const schema_statements[SQL_STATEMENTS];
+
+/* The full-text index of an account (fulltext.h). */
+
+enum fulltext_state { FULLTEXT_STATE_INDEX = 1, FULLTEXT_STATE_DOCUMENTS = 2 };
+
+enum fulltext_statement {
+    FULLTEXT_VERSION_GET,
+    FULLTEXT_STATE_GET,
+    FULLTEXT_STATE_SET,
+    FULLTEXT_STATE_ADD,
+    FULLTEXT_PLACE_GET,
+    FULLTEXT_PLACE_SET,
+    FULLTEXT_ADD,
+    FULLTEXT_ADD_UNKNOWN,
+    FULLTEXT_MERGE,
+    FULLTEXT_SEARCH,
+    FULLTEXT_STATEMENTS
+};
+
+extern const char schema_fulltext_create[];
+extern const char *const schema_fulltext_statements[FULLTEXT_STATEMENTS];
 
 #endif
