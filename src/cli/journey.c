@@ -54,6 +54,8 @@ static void print_status(const json_t *status, const json_t *roles)
     }
     print_line(status, "records_applied", "messages taken", CLI_PLAIN);
     print_line(status, "filed", "filed", CLI_PLAIN);
+    print_line(status, "full_text_added", "indexed", CLI_PLAIN);
+    print_line(status, "full_text_current", "index is current", CLI_PLAIN);
     putchar('\n');
     cli_print_table(roles, columns, COUNT_OF(columns), "The roles have not reported yet.");
 }

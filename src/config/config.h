@@ -121,6 +121,7 @@ struct config_store {
     uint64_t reserve;       /* octets kept free for index, compaction and expunge */
     unsigned compact_below; /* percent of a segment that is still alive */
     unsigned journal_days;
+    unsigned full_text_from; /* messages */
 };
 
 struct config {

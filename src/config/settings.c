@@ -198,6 +198,10 @@ static const struct setting store[] = {
      "A log segment of which less than this percentage is needed is copied together with others; 0: never."},
     {"journal_days", SETTING_COUNT, offsetof(struct config_store, journal_days), "30", 1, 3650, NULL,
      "Days for which the journal of what happened to each message is kept."},
+    {"full_text_from", SETTING_COUNT, offsetof(struct config_store, full_text_from), "500", 0, 1000000000,
+     NULL,
+     "Messages of a mailbox from which on a full-text index of it is kept, for SEARCH; 0: of none. Smaller "
+     "ones are read."},
 };
 
 const struct section config_sections[] = {

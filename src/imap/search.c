@@ -15,6 +15,7 @@ static void free_search(void *data)
     struct search_command *search = data;
     search_program_free(&search->program);
     imap_set_free(&search->unknown);
+    imap_set_free(&search->candidates);
     mem_free(search->hits);
     buf_free(&search->text);
     if (search->free_more != NULL) {
@@ -202,25 +203,10 @@ enum imap_request search_bad(struct imap_server *s, struct buf *out, const struc
                : imap_bad(s, out, scan, words);
 }
 
-/* What the view cannot decide is asked for. */
-enum imap_request search_run(struct imap_server *s, struct buf *out,
-                             enum imap_request (*found)(struct imap_server *s, struct buf *out))
+enum imap_request search_read_unknown(struct imap_server *s, struct buf *out)
 {
     struct search_command *search = s->data;
-    const struct imap_view *view = &s->selected.view;
     bool header_only;
-    search->found = found;
-    for (size_t i = 0; i < view->count; i++) {
-        struct search_subject subject = {.entry = &view->entries[i]};
-        enum search_value value =
-            view->entries[i].gone ? SEARCH_FALSE : search_evaluate(&search->program, &subject);
-        if (value == SEARCH_TRUE) {
-            add_hit(search, view->entries[i].uid);
-        } else if (value == SEARCH_UNKNOWN) {
-            search->no_memory = search->no_memory || !imap_set_append(&search->unknown, view->entries[i].uid,
-                                                                      view->entries[i].uid);
-        }
-    }
     s->answer = IMAP_DONE;
     if (search->unknown.count == 0 || search->no_memory) {
         return all_known(s, out);
@@ -234,6 +220,27 @@ enum imap_request search_run(struct imap_server *s, struct buf *out,
     s->ask.length = header_only ? SEARCH_HEADER_MAX : UINT64_MAX;
     s->progress_goal = search->own_progress ? s->progress_goal : imap_set_size(&search->unknown);
     return imap_ask(s, IMAP_MESSAGES, all_known);
+}
+
+/* What the view cannot decide is asked for: first which messages may be hits, then those. */
+enum imap_request search_run(struct imap_server *s, struct buf *out,
+                             enum imap_request (*found)(struct imap_server *s, struct buf *out))
+{
+    struct search_command *search = s->data;
+    const struct imap_view *view = &s->selected.view;
+    search->found = found;
+    for (size_t i = 0; i < view->count; i++) {
+        struct search_subject subject = {.entry = &view->entries[i]};
+        enum search_value value =
+            view->entries[i].gone ? SEARCH_FALSE : search_evaluate(&search->program, &subject);
+        if (value == SEARCH_TRUE) {
+            add_hit(search, view->entries[i].uid);
+        } else if (value == SEARCH_UNKNOWN) {
+            search->no_memory = search->no_memory || !imap_set_append(&search->unknown, view->entries[i].uid,
+                                                                      view->entries[i].uid);
+        }
+    }
+    return search->no_memory ? search_read_unknown(s, out) : search_narrow(s, out);
 }
 
 /* Replies. */

@@ -117,7 +117,8 @@ struct search_command {
     uint32_t partial_last;
     bool from_end; /* PARTIAL with negative numbers */
     struct imap_set unknown;
-    uint32_t *hits; /* UIDs, rising */
+    struct imap_set candidates; /* what a full-text index says */
+    uint32_t *hits;             /* UIDs, rising */
     size_t hit_count;
     size_t hit_room;
     bool no_memory;
@@ -142,6 +143,10 @@ enum imap_request search_bad(struct imap_server *s, struct buf *out, const struc
 /* Runs the program over the view; `found` goes on. */
 enum imap_request search_run(struct imap_server *s, struct buf *out,
                              enum imap_request (*found)(struct imap_server *s, struct buf *out));
+/* search_narrow.c: asks a full-text index, if there is anything to ask, which of search->unknown may be hits; then reads those. */
+enum imap_request search_narrow(struct imap_server *s, struct buf *out);
+/* Asks for search->unknown, decides on each, and goes on with the hits. */
+enum imap_request search_read_unknown(struct imap_server *s, struct buf *out);
 /* Writes "* ESEARCH (TAG ...)" for these hits, in this order (UIDs), and saves them if that was asked for. */
 enum imap_request search_reply_extended(struct imap_server *s, struct buf *out, const uint32_t *uids,
                                         size_t count);

@@ -35,6 +35,7 @@ struct imap_settings {
     struct str hostname;
     unsigned errors;           /* refused commands before login after which a session is ended */
     uint64_t append_max;       /* octets of one message */
+    unsigned narrow_from;      /* messages to be searched from which on a full-text index is asked first */
     uint64_t login_timeout_ms; /* until a login has succeeded */
     uint64_t idle_timeout_ms;  /* RFC 9051, section 5.4: at least 30 minutes */
     struct doors doors;        /* for those who have come to the wrong one */
@@ -52,6 +53,8 @@ enum imap_request {
                        that is open beside the selected one; so also IMAP_MESSAGES */
     IMAP_MESSAGES, /* ask.uids, ask.want: imap_server_message() for each and, if asked for, imap_server_bytes(), then
                        imap_server_answered() */
+    IMAP_NARROW, /* ask.question, for a full-text index of the mailbox (store/fulltext.h): imap_server_candidates() for the
+                      messages that may be what is looked for, rising, then imap_server_answered(); IMAP_NONEXISTENT: there is none */
     IMAP_METADATA, /* annotations of ask.name (empty: of the account), or with ask.all of all mailboxes, in the octets' order
                       of their names: imap_server_annotation() for each, then imap_server_answered() */
     IMAP_ACL, /* ask.acl of ask.name: imap_server_rights() for each identifier, then imap_server_answered() */
@@ -197,6 +200,7 @@ struct imap_ask {
     bool deleted_octets;
     bool all;
     uint64_t modseq;
+    struct str question;
     const struct imap_set *uids;
     unsigned want;  /* enum imap_want */
     unsigned texts; /* 1 << enum summary_text */
@@ -239,6 +243,8 @@ void imap_server_verified(struct imap_server *server, enum imap_auth_answer answ
 bool imap_server_row(struct imap_server *server, const struct imap_row *row);
 bool imap_server_entry(struct imap_server *server, uint32_t uid, uint64_t flags, uint64_t modseq);
 bool imap_server_vanished(struct imap_server *server, uint32_t first_uid, uint32_t last_uid);
+/* With IMAP_NARROW. False: no memory. */
+bool imap_server_candidates(struct imap_server *server, uint32_t first_uid, uint32_t last_uid);
 /* In the order of UIDs. */
 bool imap_server_message(struct imap_server *server, const struct imap_message *message, struct buf *out);
 /* The next octets of the message that came last; all of them have come with `last`. */

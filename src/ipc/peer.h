@@ -14,6 +14,7 @@ enum role_kind {
     ROLE_RELAY,
     ROLE_RESOLVER,
     ROLE_KEYS,
+    ROLE_INDEXER,
     ROLE_KINDS
 };
 

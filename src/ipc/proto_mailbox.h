@@ -12,7 +12,7 @@
 #include "ipc/channel.h"
 
 enum {
-    MAILBOX_VERSION = 6,
+    MAILBOX_VERSION = 7,
     MAILBOX_ENTRY_SIZE = 24,
     MAILBOX_FLAGS_SIZE = 20, /* as in a page of the index (store/flags.h) */
     MAILBOX_FLAGS_AT_A_TIME = 3000,
@@ -21,7 +21,8 @@ enum {
     MAILBOX_NAME_OCTETS = 1024,
     MAILBOX_WINDOW_MAX = 1 << 20, /* octets of messages that one FETCH may bring */
     MAILBOX_PACKED_MAX = 61440,   /* octets of one MAILBOX_MESSAGES */
-    MAILBOX_PACKED_HEAD = 48
+    MAILBOX_PACKED_HEAD = 48,
+    MAILBOX_QUESTION_MAX = 4096
 };
 
 enum mailbox_result { MAILBOX_OK, MAILBOX_IN_USE, MAILBOX_REFUSED, MAILBOX_MISSING, MAILBOX_TEMPORARY };
@@ -94,6 +95,15 @@ enum mailbox_acl_question { MAILBOX_ACL_ENTRIES, MAILBOX_ACL_POSSIBLE, MAILBOX_A
     F(M, STR, name, MAILBOX_NAME_OCTETS)                                                                     \
     F(M, STR, identifier, MAILBOX_NAME_OCTETS)
 IPC_MESSAGE(mailbox_acl, 9, false, MAILBOX_ACL_FIELDS);
+/*
+ * Which messages may have certain texts, for the account's full-text index (store/fulltext.h has the form of the question):
+ * MAILBOX_CANDIDATES, then MAILBOX_END, whose result is MAILBOX_MISSING where no index knows anything.
+ */
+#define MAILBOX_NARROW_FIELDS(F, M)                                                                          \
+    F(M, U64, ticket, 0)                                                                                     \
+    F(M, U64, handle, 0)                                                                                     \
+    F(M, STR, question, MAILBOX_QUESTION_MAX)
+IPC_MESSAGE(mailbox_narrow, 10, false, MAILBOX_NARROW_FIELDS);
 /* Without a summary that has all of `texts`, well-formed, the octets come as with MAILBOX_WANT_BODY, and no summary. */
 enum mailbox_want { MAILBOX_WANT_META = 1, MAILBOX_WANT_SUMMARY = 2, MAILBOX_WANT_BODY = 4 };
 
@@ -243,16 +253,23 @@ IPC_MESSAGE(mailbox_annotation, 11, false, MAILBOX_ANNOTATION_FIELDS);
     F(M, STR, identifier, MAILBOX_NAME_OCTETS)
 IPC_MESSAGE(mailbox_rights, 12, false, MAILBOX_RIGHTS_FIELDS);
 
+/* Packed ranges of UIDs, rising. */
+#define MAILBOX_CANDIDATES_FIELDS(F, M)                                                                      \
+    F(M, U64, ticket, 0)                                                                                     \
+    F(M, STR, ranges, MAILBOX_RANGES_MAX)
+IPC_MESSAGE(mailbox_candidates, 13, false, MAILBOX_CANDIDATES_FIELDS);
+
 static const struct ipc_type *const mailbox_to_reader_types[] = {
-    &mailbox_open_type,      &mailbox_list_type,  &mailbox_close_type,    &mailbox_rows_type,
-    &mailbox_ask_flags_type, &mailbox_fetch_type, &mailbox_metadata_type, &mailbox_acl_type};
+    &mailbox_open_type,     &mailbox_list_type,      &mailbox_close_type,
+    &mailbox_rows_type,     &mailbox_ask_flags_type, &mailbox_fetch_type,
+    &mailbox_metadata_type, &mailbox_acl_type,       &mailbox_narrow_type};
 static const struct ipc_receives mailbox_to_reader
-    __attribute__((unused)) = {"imapd to reader", MAILBOX_VERSION, 8, mailbox_to_reader_types};
+    __attribute__((unused)) = {"imapd to reader", MAILBOX_VERSION, 9, mailbox_to_reader_types};
 static const struct ipc_type *const mailbox_from_reader_types[] = {
-    &mailbox_opened_type,   &mailbox_entries_type,    &mailbox_row_type,   &mailbox_flags_type,
-    &mailbox_vanished_type, &mailbox_message_type,    &mailbox_piece_type, &mailbox_end_type,
-    &mailbox_messages_type, &mailbox_annotation_type, &mailbox_rights_type};
+    &mailbox_opened_type,   &mailbox_entries_type,    &mailbox_row_type,    &mailbox_flags_type,
+    &mailbox_vanished_type, &mailbox_message_type,    &mailbox_piece_type,  &mailbox_end_type,
+    &mailbox_messages_type, &mailbox_annotation_type, &mailbox_rights_type, &mailbox_candidates_type};
 static const struct ipc_receives mailbox_from_reader
-    __attribute__((unused)) = {"reader to imapd", MAILBOX_VERSION, 11, mailbox_from_reader_types};
+    __attribute__((unused)) = {"reader to imapd", MAILBOX_VERSION, 12, mailbox_from_reader_types};
 
 #endif

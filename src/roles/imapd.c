@@ -13,7 +13,12 @@
 
 #include <unistd.h>
 
-enum { SWEEP_MS = 1000, LOGIN_TIMEOUT_MS = 120000, DOORS_A_SECOND = 50 };
+enum {
+    SWEEP_MS = 1000,
+    LOGIN_TIMEOUT_MS = 120000,
+    DOORS_A_SECOND = 50,
+    NARROW_FROM = 64 /* fewer messages are read faster than a file is opened */
+};
 
 /* Slots give sessions their numbers in messages to other roles. */
 
@@ -90,6 +95,7 @@ static void *make_imap_settings(const struct front_settings *front)
                                     .hostname = front->config->hostname,
                                     .errors = limits->errors,
                                     .append_max = limits->message_size,
+                                    .narrow_from = NARROW_FROM,
                                     .login_timeout_ms = LOGIN_TIMEOUT_MS,
                                     .idle_timeout_ms = limits->imap_idle_s * 1000ULL,
                                     .doors = doors_of(front->config)};

@@ -119,6 +119,7 @@ static void fail_question(struct imap_session *s)
     case IMAP_LIST:
     case IMAP_ACL:
     case IMAP_METADATA:
+    case IMAP_NARROW:
     case IMAP_ENTRIES:
     case IMAP_MESSAGES: imap_server_answered(s->server, IMAP_UNAVAILABLE, 0, out_of(s)); break;
     default: break;
@@ -216,6 +217,12 @@ static bool ask_flags(struct imap_session *s, uint32_t uid)
     struct mailbox_ask_flags ask = {
         .ticket = ticket_of(s), .uid = uid, .since = imap_server_ask(s->server)->modseq};
     return wait_for(s, handle_of(s, &ask.handle) && role_send(reader_of(s), &mailbox_ask_flags_type, &ask));
+}
+
+static bool ask_narrow(struct imap_session *s)
+{
+    struct mailbox_narrow ask = {.ticket = ticket_of(s), .question = imap_server_ask(s->server)->question};
+    return wait_for(s, handle_of(s, &ask.handle) && role_send(reader_of(s), &mailbox_narrow_type, &ask));
 }
 
 /* The ranges that begin at or behind `uid`, as many as one message holds; *more: there are others. */
@@ -370,6 +377,7 @@ static bool handle(struct imap_session *s, enum imap_request request, struct str
     case IMAP_OPEN: return ask_open(s);
     case IMAP_METADATA: return ask_metadata(s);
     case IMAP_ACL: return ask_acl(s);
+    case IMAP_NARROW: return ask_narrow(s);
     case IMAP_SHUT: close_mailbox(s); return false;
     case IMAP_ENTRIES: s->first_modseq = 0; return ask_flags(s, 0);
     case IMAP_MESSAGES: s->failed_messages = false; return ask_messages(s, 0, 0);
@@ -577,6 +585,15 @@ static void take_vanished(struct imap_session *s, struct str ranges)
     }
 }
 
+static void take_candidates(struct imap_session *s, struct str ranges)
+{
+    for (size_t at = 0; at + IMAP_SET_RANGE_SIZE <= ranges.len; at += IMAP_SET_RANGE_SIZE) {
+        s->lost_part =
+            s->lost_part || !imap_server_candidates(s->server, (uint32_t)read_le(ranges.data + at, 4),
+                                                    (uint32_t)read_le(ranges.data + at + 4, 4));
+    }
+}
+
 static void take_message(struct imap_session *s, const struct mailbox_message *m)
 {
     char id[2 * IDENT_SIZE];
@@ -702,7 +719,10 @@ void imap_session_answer(struct imap_session *s, struct role_peer *peer, const s
     } else if (type == &mailbox_rights_type && waiting == IMAP_ACL) {
         const struct mailbox_rights *rights = message;
         s->lost_part = s->lost_part || !imap_server_rights(s->server, rights->identifier, rights->rights);
-    } else if (type == &mailbox_end_type && (waiting == IMAP_METADATA || waiting == IMAP_ACL)) {
+    } else if (type == &mailbox_candidates_type && waiting == IMAP_NARROW) {
+        take_candidates(s, ((const struct mailbox_candidates *)message)->ranges);
+    } else if (type == &mailbox_end_type &&
+               (waiting == IMAP_METADATA || waiting == IMAP_ACL || waiting == IMAP_NARROW)) {
         const struct mailbox_end *end = message;
         imap_server_answered(s->server, s->lost_part ? IMAP_UNAVAILABLE : answer_of(end->result), 0,
                              out_of(s));

@@ -18,6 +18,7 @@ static const struct sandbox_policy policies[ROLE_KINDS] = {
     [ROLE_RELAY] = {.internet = true},
     [ROLE_RESOLVER] = {.internet = true},
     [ROLE_KEYS] = {.threads = true},
+    [ROLE_INDEXER] = {.threads = false},
 };
 
 int policy_enter(enum role_kind kind, uint32_t uid, uint32_t gid, const char *data_dir, bool sandboxed)

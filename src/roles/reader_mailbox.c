@@ -167,6 +167,8 @@ bool reader_mailbox_message(struct reader *r, struct role_peer *peer, const stru
         reader_answer_acl(r, peer, message);
     } else if (type == &mailbox_ask_flags_type) {
         reader_answer_flags(r, peer, message);
+    } else if (type == &mailbox_narrow_type) {
+        reader_answer_narrow(r, peer, message);
     } else if (type == &mailbox_fetch_type) {
         reader_answer_fetch(r, peer, message);
     } else {

@@ -71,6 +71,10 @@ void reader_answer_metadata(struct reader *r, struct role_peer *peer, const stru
 
 void reader_answer_acl(struct reader *r, struct role_peer *peer, const struct mailbox_acl *ask);
 
+/* reader_fulltext.c: what a full-text index says. */
+
+void reader_answer_narrow(struct reader *r, struct role_peer *peer, const struct mailbox_narrow *ask);
+
 /* reader_imap.c: what IMAP asks. */
 
 /* The mailbox's keywords into r->keywords. */

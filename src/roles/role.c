@@ -24,7 +24,7 @@ enum { CONTROL_FD = 3, CONFIG_TEXT_MAX = 4 << 20 };
 
 static const struct role_module *const modules[] = {&role_smtpd_mx, &role_smtpd_msa, &role_imapd,
                                                     &role_store,    &role_reader,    &role_relay,
-                                                    &role_resolver, &role_keys};
+                                                    &role_resolver, &role_keys,      &role_indexer};
 
 struct role_peer *role_peer_of(struct role *role, enum role_kind kind)
 {

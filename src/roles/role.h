@@ -129,5 +129,6 @@ extern const struct role_module role_reader;
 extern const struct role_module role_relay;
 extern const struct role_module role_resolver;
 extern const struct role_module role_keys;
+extern const struct role_module role_indexer;
 
 #endif

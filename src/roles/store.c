@@ -480,8 +480,9 @@ static int prepare(struct role *role)
     s->queue = store_queue_new(s);
     s->watches = store_watches_new();
     s->compact = store_compact_new(s);
+    s->fulltext = store_fulltext_new(s);
     if (s->applier == NULL || s->accounts == NULL || s->queue == NULL || s->watches == NULL ||
-        s->compact == NULL) {
+        s->compact == NULL || s->fulltext == NULL) {
         log_error("the store has no memory");
         return -1;
     }
@@ -514,6 +515,7 @@ static int start(struct role *role)
     }
     store_queue_run(s);
     store_compact_due(s);
+    store_fulltext_start(s);
     return 0;
 }
 
@@ -541,6 +543,8 @@ static void peer_down(struct role *role, struct role_peer *peer)
         store_watch_peer_down(s, peer->instance);
         store_segments_writer_gone(s, peer->kind, peer->instance);
         plan_tick(s);
+    } else if (peer->kind == ROLE_INDEXER) {
+        store_fulltext_peer_down(s);
     } else if (peer->kind == ROLE_RELAY) {
         /* What it has told counts, before the rest of its leases is taken back: a result forgotten is a second copy sent. */
         if (s->requests != NULL) {
@@ -581,6 +585,7 @@ static void peer_message(struct role *role, struct role_peer *peer, const struct
         break;
     case ROLE_KEYS: store_accounts_message(s, peer, type, message); break;
     case ROLE_RELAY: store_queue_message(s, peer, type, message); break;
+    case ROLE_INDEXER: store_fulltext_message(s, message); break;
     default: break;
     }
 }
@@ -632,6 +637,7 @@ static void ended(struct role *role)
     struct store *s = role->data;
     if (s != NULL && s->index != NULL) {
         store_compact_end(s);
+        store_fulltext_end(s);
         index_rollback(s->index);
         index_checkpoint(s->index);
         index_close(s->index);
@@ -639,11 +645,9 @@ static void ended(struct role *role)
     }
 }
 
-static const struct role_protocol protocols[] = {{ROLE_SMTPD_MX, &log_to_store},
-                                                 {ROLE_SMTPD_MSA, &log_to_store},
-                                                 {ROLE_IMAPD, &change_to_store},
-                                                 {ROLE_KEYS, &credential_to_store},
-                                                 {ROLE_RELAY, &queue_to_store}};
+static const struct role_protocol protocols[] = {
+    {ROLE_SMTPD_MX, &log_to_store},    {ROLE_SMTPD_MSA, &log_to_store}, {ROLE_IMAPD, &change_to_store},
+    {ROLE_KEYS, &credential_to_store}, {ROLE_RELAY, &queue_to_store},   {ROLE_INDEXER, &fulltext_to_store}};
 
 const struct role_module role_store = {.kind = ROLE_STORE,
                                        .protocols = protocols,

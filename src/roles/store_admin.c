@@ -142,16 +142,20 @@ static void run_status(struct admin_connection *c, const json_t *arguments)
         admin_row(c, role_object(&admin->roles[i]));
     }
     struct store_log_figures log;
+    uint64_t indexed;
+    bool idle;
     store_compact_figures(s, &log);
+    store_fulltext_figures(s, &indexed, &idle);
     json_t *done = json_pack(
-        "{s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:I,s:I,s:I,s:I,s:I}", "hostname",
+        "{s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:b}", "hostname",
         admin_text(s->config->hostname), "configuration", admin_text(s->config->file_name), "generation",
         (json_int_t)s->role->generation, "store_up_ms",
         (json_int_t)(clock_monotonic_ms() - admin->started_ms), "queued", (json_int_t)queued, "next_due_ms",
         (json_int_t)entry_next_due(s->index), "records_applied", (json_int_t)s->totals.records, "filed",
         (json_int_t)s->totals.filed, "accepting", s->accepting, "free_octets", (json_int_t)s->free_octets,
         "reserve_octets", (json_int_t)s->config->store.reserve, "log_segments", (json_int_t)log.segments,
-        "log_octets", (json_int_t)log.octets, "log_live_octets", (json_int_t)log.live_octets);
+        "log_octets", (json_int_t)log.octets, "log_live_octets", (json_int_t)log.live_octets,
+        "full_text_added", (json_int_t)indexed, "full_text_current", idle);
     admin_done(c, done);
 }
 

@@ -4,6 +4,7 @@
 
 #include "config/config.h"
 #include "ipc/proto_change.h"
+#include "ipc/proto_fulltext.h"
 #include "ipc/proto_queue.h"
 #include "roles/role.h"
 #include "store/apply.h"
@@ -73,6 +74,7 @@ struct store_accounts;
 struct store_change;
 struct store_watches;
 struct store_compact;
+struct store_fulltext;
 
 struct store {
     struct role *role;
@@ -105,6 +107,7 @@ struct store {
     struct store_queue *queue;
     struct store_watches *watches;
     struct store_compact *compact;
+    struct store_fulltext *fulltext;
     struct store_change *partial; /* changes of which not all parts have come */
     size_t partial_count;
     struct store_admin *admin;
@@ -186,6 +189,18 @@ void store_compact_figures(struct store *s, struct store_log_figures *figures);
 void store_compact_sealed(struct store *s, int64_t segment, enum role_kind kind);
 /* The supervisor has cleared the append-only flag of a segment that was dead. */
 void store_compact_unmarked(struct store *s, int64_t segment);
+
+/* store_fulltext.c: full-text indexes, built when there is nothing else to do */
+
+/* NULL without memory, or if the index cannot be changed. */
+struct store_fulltext *store_fulltext_new(struct store *s);
+void store_fulltext_start(struct store *s);
+void store_fulltext_end(struct store *s);
+void store_fulltext_message(struct store *s, const struct fulltext_terms *terms);
+/* The indexer is gone. */
+void store_fulltext_peer_down(struct store *s);
+/* For the status command: messages added since the start; whether the last look at all mailboxes found nothing to do. */
+void store_fulltext_figures(const struct store *s, uint64_t *added, bool *idle);
 
 /* store_mailbox.c */
 

@@ -193,7 +193,7 @@ static void advance_stop(struct supervisor *s)
 {
     static const enum role_kind stages[STOP_STAGES][4] = {
         {ROLE_SMTPD_MX, ROLE_SMTPD_MSA, ROLE_IMAPD, ROLE_RELAY},
-        {ROLE_READER, ROLE_RESOLVER, ROLE_KEYS, ROLE_KEYS},
+        {ROLE_READER, ROLE_RESOLVER, ROLE_KEYS, ROLE_INDEXER},
         {ROLE_STORE, ROLE_STORE, ROLE_STORE, ROLE_STORE}};
     while (s->stop_stage < STOP_STAGES) {
         bool running = false;

@@ -54,7 +54,7 @@ static const struct wire {
     {ROLE_IMAPD, ROLE_READER, false},    {ROLE_IMAPD, ROLE_KEYS, true},
     {ROLE_KEYS, ROLE_STORE, false},      {ROLE_RELAY, ROLE_STORE, false},
     {ROLE_RELAY, ROLE_READER, false},    {ROLE_RELAY, ROLE_RESOLVER, false},
-    {ROLE_RELAY, ROLE_KEYS, false},
+    {ROLE_RELAY, ROLE_KEYS, false},      {ROLE_INDEXER, ROLE_STORE, false},
 };
 
 static void start_child(struct child *child);
@@ -619,8 +619,8 @@ void supervisor_start_children(struct supervisor *s)
     if (supervisor_store(s)->state != ROLE_RUNNING && !s->options->fence) {
         return;
     }
-    static const enum role_kind others[] = {ROLE_KEYS,  ROLE_RESOLVER,  ROLE_READER,  ROLE_IMAPD,
-                                            ROLE_RELAY, ROLE_SMTPD_MSA, ROLE_SMTPD_MX};
+    static const enum role_kind others[] = {ROLE_KEYS,  ROLE_RESOLVER,  ROLE_READER,   ROLE_IMAPD,
+                                            ROLE_RELAY, ROLE_SMTPD_MSA, ROLE_SMTPD_MX, ROLE_INDEXER};
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
         start_kind(s, others[i]);
     }

@@ -58,7 +58,7 @@ def test_status(server):
     status = server.rows("status")[0]
     assert status["hostname"] == "mail.local.example" and status["accepting"] is True
     roles = {role["role"]: role for role in status["roles"]}
-    assert set(roles) == {"smtpd-mx", "smtpd-msa", "imapd", "store", "reader", "relay", "resolver", "keys"}
+    assert set(roles) == {"smtpd-mx", "smtpd-msa", "imapd", "store", "reader", "relay", "resolver", "keys", "indexer"}
     assert all(role["state"] == "running" for role in roles.values())
     uids = {name: os.stat(f"/proc/{role['pid']}").st_uid for name, role in roles.items()}
     if server.kind == "as root":

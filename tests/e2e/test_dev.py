@@ -25,7 +25,7 @@ def server():
 def test_it_needs_no_root(server):
     assert server.process.poll() is None
     roles = server.rows("status")[0]["roles"]
-    assert {role["role"] for role in roles} == {"smtpd-mx", "smtpd-msa", "imapd", "store", "reader", "relay", "resolver", "keys"}
+    assert {role["role"] for role in roles} == {"smtpd-mx", "smtpd-msa", "imapd", "store", "reader", "relay", "resolver", "keys", "indexer"}
     uids = {os.stat(f"/proc/{role['pid']}").st_uid for role in roles}
     assert 0 not in uids and len(uids) == 1
 

@@ -1,7 +1,7 @@
 /*
  * Whole IMAP sessions of any client, with an account in memory behind the engine. The input is an octet of settings and
- * then all that the client says. Oracles: the same conversation at every split; nothing is asked for before a right
- * password; every reply ends in a line end; what waits for a slow client is bounded.
+ * then all that the client says. Oracles: the same conversation at every split, with a full-text index and without; nothing is
+ * asked for before a right password; every reply ends in a line end; what waits for a slow client is bounded.
  */
 #include "../../unit/imap/driver.h"
 
@@ -20,11 +20,12 @@ static void must(bool condition)
     }
 }
 
-static void run(struct driver *d, uint8_t flags, struct str said, size_t split)
+static void run(struct driver *d, uint8_t flags, struct str said, size_t split, bool narrows)
 {
     bool tls = (flags & 1) == 0;
     must(driver_init(d, tls));
     d->fail_answers = (flags & 4) != 0;
+    d->narrows = narrows;
     driver_start(d);
     if ((flags & 2) == 0 && tls) {
         driver_say(d, STR("l LOGIN ann pw\r\n"), 0);
@@ -51,8 +52,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     struct str said = str_make(data + 2, size - 2);
     int64_t live = mem_live();
-    run(&whole, data[0], said, 0);
-    run(&parts, data[0], said, 1 + data[1] % 13);
+    run(&whole, data[0], said, 0, false);
+    run(&parts, data[0], said, 1 + data[1] % 13, true);
     must(str_equal(buf_str(&whole.said), buf_str(&parts.said)));
     must(whole.closed == parts.closed && whole.changes == parts.changes);
     must(whole.questions_before_login == 0);

@@ -12,6 +12,7 @@
 #include "ipc/proto_control.h"
 #include "ipc/proto_credential.h"
 #include "ipc/proto_directory.h"
+#include "ipc/proto_fulltext.h"
 #include "ipc/proto_log.h"
 #include "ipc/proto_mailbox.h"
 #include "ipc/proto_queue.h"
@@ -23,12 +24,12 @@
 #include <unistd.h>
 
 static const struct ipc_receives *const protocols[] = {
-    &auth_from_keys,       &auth_to_keys,         &body_to_reader,        &body_to_relay,
-    &change_from_store,    &change_to_store,      &control_to_role,       &control_to_supervisor,
-    &credential_to_keys,   &credential_to_store,  &directory_to_reader,   &directory_to_smtpd,
-    &log_to_smtpd,         &log_to_store,         &mailbox_from_reader,   &mailbox_to_reader,
-    &queue_to_relay,       &queue_to_store,       &resolve_from_resolver, &resolve_to_resolver,
-    &route_secret_to_keys, &route_secret_to_relay};
+    &auth_from_keys,        &auth_to_keys,        &body_to_reader,       &body_to_relay,
+    &change_from_store,     &change_to_store,     &control_to_role,      &control_to_supervisor,
+    &credential_to_keys,    &credential_to_store, &directory_to_reader,  &directory_to_smtpd,
+    &log_to_smtpd,          &log_to_store,        &mailbox_from_reader,  &mailbox_to_reader,
+    &fulltext_to_store,     &fulltext_to_indexer, &queue_to_relay,       &queue_to_store,
+    &resolve_from_resolver, &resolve_to_resolver, &route_secret_to_keys, &route_secret_to_relay};
 
 enum { PROTOCOLS = sizeof(protocols) / sizeof(protocols[0]), FDS_MAX = 2, PASSES = 6 };
 

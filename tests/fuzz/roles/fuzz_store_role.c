@@ -22,7 +22,7 @@ enum { VERIFY_EVERY = 200 };
 static const char config_text[] = "hostname = \"mail.example.org\"\n"
                                   "domain example.org { }\n"
                                   "domain relay.example { relay = true }\n"
-                                  "store { apply_interval = 1 reserve = 0 }\n";
+                                  "store { apply_interval = 1 reserve = 0 full_text_from = 1 }\n";
 
 static struct driver driver;
 static int64_t victim;
@@ -62,6 +62,7 @@ static void set_up(void)
     driver_add_peer(&driver, ROLE_RELAY, &queue_to_store);
     driver_add_peer(&driver, ROLE_KEYS, &credential_to_store);
     driver_add_peer(&driver, ROLE_IMAPD, &change_to_store);
+    driver_add_peer(&driver, ROLE_INDEXER, &fulltext_to_store);
 }
 
 static void report(void *context, struct str text)

@@ -2,6 +2,7 @@
 #include "driver.h"
 
 #include "message/summary.h"
+#include "message/terms.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -69,6 +70,7 @@ bool driver_init(struct driver *d, bool tls)
                                .hostname = STR("host.example"),
                                .errors = 10,
                                .append_max = 400,
+                               .narrow_from = 1,
                                .login_timeout_ms = 60000,
                                .idle_timeout_ms = 1800000,
                                .doors = {.submission = 587, .imap = 143, .imaps = 993, .pop3s = 995}};
@@ -187,6 +189,7 @@ static void messages(struct driver *d, const struct imap_ask *ask, struct buf *o
                                        .summary = summary_of(m, ask, &chosen)};
         fine = imap_server_message(d->server, &message, out);
         if (fine && imap_message_has_octets(ask, &message)) {
+            d->bodies++;
             struct str wanted =
                 str_from(m->text, ask->offset < m->text.len ? (size_t)ask->offset : m->text.len);
             wanted = str_sub(wanted, 0, ask->length < wanted.len ? (size_t)ask->length : wanted.len);
@@ -197,6 +200,43 @@ static void messages(struct driver *d, const struct imap_ask *ask, struct buf *o
     }
     buf_free(&chosen);
     imap_server_answered(d->server, fine ? IMAP_DONE : IMAP_UNAVAILABLE, 0, out);
+}
+
+/* Whether the message has all terms of one of the alternatives, as a full-text index knows. */
+static bool may_be_found(struct str terms, struct str question)
+{
+    struct str alternative;
+    while (question.len > 0 && str_split(&question, ',', &alternative)) {
+        struct str term;
+        bool all = true;
+        while (all && alternative.len > 0 && str_split(&alternative, ' ', &term)) {
+            struct str rest = terms;
+            struct str other = STR_EMPTY;
+            while (rest.len > 0 && str_split(&rest, ' ', &other) && !str_equal(other, term)) {
+            }
+            all = str_equal(other, term);
+        }
+        if (all) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void narrow(struct driver *d, const struct imap_ask *ask, struct buf *out)
+{
+    struct driver_box *box = ask->aside ? d->aside : d->open;
+    bool fine = box != NULL && d->narrows;
+    d->narrowed += fine;
+    for (size_t i = 0; fine && i < box->count; i++) {
+        struct buf terms = buf_make(1 << 20);
+        bool known = terms_of_message(box->messages[i].text, &terms);
+        if (!known || may_be_found(buf_str(&terms), ask->question)) {
+            imap_server_candidates(d->server, box->messages[i].uid, box->messages[i].uid);
+        }
+        buf_free(&terms);
+    }
+    imap_server_answered(d->server, fine ? IMAP_DONE : IMAP_NONEXISTENT, 0, out);
 }
 
 /* Changes. */
@@ -513,8 +553,8 @@ static bool answer(struct driver *d, enum imap_request request, struct str *inpu
 {
     const struct imap_ask *ask = imap_server_ask(d->server);
     bool question = request == IMAP_LIST || request == IMAP_METADATA || request == IMAP_OPEN ||
-                    request == IMAP_ACL || request == IMAP_ENTRIES || request == IMAP_MESSAGES ||
-                    request == IMAP_CHANGE || request == IMAP_APPEND;
+                    request == IMAP_ACL || request == IMAP_NARROW || request == IMAP_ENTRIES ||
+                    request == IMAP_MESSAGES || request == IMAP_CHANGE || request == IMAP_APPEND;
     d->questions_before_login += question && d->logged_in == 0;
     if (question && (d->fail_answers || (d->fail_messages && request == IMAP_MESSAGES))) {
         fail(d, request, out);
@@ -526,6 +566,7 @@ static bool answer(struct driver *d, enum imap_request request, struct str *inpu
     case IMAP_LIST: list(d, out); return false;
     case IMAP_METADATA: metadata(d, ask, out); return false;
     case IMAP_ACL: rights(d, ask, out); return false;
+    case IMAP_NARROW: narrow(d, ask, out); return false;
     case IMAP_OPEN: open_box(d, ask, out); return false;
     case IMAP_ENTRIES: entries(d, ask, out); return false;
     case IMAP_MESSAGES: messages(d, ask, out); return false;

@@ -65,6 +65,9 @@ struct driver {
     bool closed;
     bool fail_answers;  /* every question is answered with IMAP_UNAVAILABLE */
     bool fail_messages; /* those for messages are */
+    bool narrows;       /* there is a full-text index */
+    unsigned narrowed;  /* questions that it answered */
+    unsigned bodies;    /* messages of which octets were given */
     unsigned verified;
     unsigned logged_in;
     unsigned questions_before_login;

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -320,6 +321,51 @@ static void test_preview(void **state)
     driver_free(&d);
 }
 
+/* The same answer, and no more messages read than these. */
+static void expect_narrowed(const char *search, const char *reply, unsigned questions, unsigned bodies)
+{
+    d.narrows = false;
+    expect(search, reply);
+    d.narrows = true;
+    d.narrowed = 0;
+    d.bodies = 0;
+    expect(search, reply);
+    assert_int_equal(d.narrowed, questions);
+    assert_int_equal(d.bodies, bodies);
+}
+
+/* A full-text index says which messages need not be read; what it cannot know is read. */
+static void test_search_with_a_full_text_index(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"Subject: The annual meeting\r\n\r\nWe shall meet in Berlin.\r\n",
+                                        "Subject: Lunch\r\n\r\nThe meeting takes place in Hamburg.\r\n",
+                                        "Subject: Dinner\r\n\r\nThe eleventh of May, in Berlin\r\n"};
+    log_in();
+    driver_say(&d, STR("m CREATE Texts\r\n"), 0);
+    for (size_t i = 0; i < 3; i++) {
+        char command[256];
+        snprintf(command, sizeof(command), "m APPEND Texts {%zu+}\r\n%s\r\n", strlen(texts[i]), texts[i]);
+        driver_say(&d, str_of(command), 0);
+    }
+    driver_say(&d, STR("m SELECT Texts\r\n"), 0);
+    expect_narrowed("a SEARCH BODY berlin\r\n", "* SEARCH 1 3\r\na OK Searched\r\n", 1, 2);
+    expect_narrowed("b SEARCH TEXT MEETING\r\n", "* SEARCH 1 2\r\nb OK Searched\r\n", 1, 2);
+    expect_narrowed("c SEARCH BODY meeting\r\n", "* SEARCH 2\r\nc OK Searched\r\n", 1, 2);
+    expect_narrowed("d SEARCH BODY \"in Ber\" BODY may\r\n", "* SEARCH 3\r\nd OK Searched\r\n", 1, 1);
+    expect_narrowed("e SEARCH OR BODY hamburg BODY eleventh\r\n", "* SEARCH 2 3\r\ne OK Searched\r\n", 1, 2);
+    expect_narrowed("f SEARCH OR (BODY hamburg) (OR BODY nowhere BODY eleventh)\r\n",
+                    "* SEARCH 2 3\r\nf OK Searched\r\n", 1, 2);
+    expect_narrowed("g SEARCH NOT BODY berlin\r\n", "* SEARCH 2\r\ng OK Searched\r\n", 0, 3);
+    expect_narrowed("h SEARCH OR BODY hamburg NOT BODY berlin\r\n", "* SEARCH 2\r\nh OK Searched\r\n", 0, 3);
+    expect_narrowed("i SEARCH BODY in\r\n", "* SEARCH 1 2 3\r\ni OK Searched\r\n", 0, 3);
+    expect_narrowed("j SEARCH SUBJECT \" lunch \"\r\n", "* SEARCH\r\nj OK Searched\r\n", 1, 1);
+    expect_narrowed("k SEARCH BODY nothing\r\n", "* SEARCH\r\nk OK Searched\r\n", 1, 0);
+    expect_narrowed("l SEARCH 2 BODY berlin\r\n", "* SEARCH\r\nl OK Searched\r\n", 1, 0);
+    expect_narrowed("n UID SORT (SUBJECT) UTF-8 BODY berlin\r\n", "* SORT 3 1\r\nn OK Sorted\r\n", 1, 2);
+    driver_free(&d);
+}
+
 /* RFC 7377 */
 static void test_multisearch(void **state)
 {
@@ -597,6 +643,7 @@ int main(void)
         cmocka_unit_test(test_replace),
         cmocka_unit_test(test_catenate),
         cmocka_unit_test(test_preview),
+        cmocka_unit_test(test_search_with_a_full_text_index),
         cmocka_unit_test(test_multisearch),
         cmocka_unit_test(test_contexts),
         cmocka_unit_test(test_context_unreadable),
