@@ -54,7 +54,7 @@ enum imap_request {
     IMAP_MESSAGES, /* ask.uids, ask.want: imap_server_message() for each and, if asked for, imap_server_bytes(), then
                        imap_server_answered() */
     IMAP_NARROW, /* ask.question, for a full-text index of the mailbox (store/fulltext.h): imap_server_candidates() for the
-                      messages that may be what is looked for, rising, then imap_server_answered(); IMAP_NONEXISTENT: there is none */
+                      messages that may be hits, rising, then imap_server_answered(); IMAP_NONEXISTENT: there is none */
     IMAP_METADATA, /* annotations of ask.name (empty: of the account), or with ask.all of all mailboxes, in the octets' order
                       of their names: imap_server_annotation() for each, then imap_server_answered() */
     IMAP_ACL, /* ask.acl of ask.name: imap_server_rights() for each identifier, then imap_server_answered() */

@@ -41,7 +41,7 @@ int fulltext_place(struct fulltext *fulltext, int64_t mailbox, uint32_t uid_vali
 /* Documents that were ever added, those whose messages are gone included. -1 on failure. */
 int64_t fulltext_documents(struct fulltext *fulltext);
 
-/* Of the writer. 0, or -1: roll back. A file that others are just reading is busy: `code` is SQLITE_BUSY, and it may be tried again. */
+/* Of the writer. 0, or -1: roll back. SQLITE_BUSY as `code`: somebody reads the file, and it may be tried again. */
 int fulltext_begin(struct fulltext *fulltext);
 /* `terms` as terms_of_message appends them. */
 int fulltext_add(struct fulltext *fulltext, int64_t mailbox, uint32_t uid, struct str terms);
