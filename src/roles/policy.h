@@ -13,4 +13,15 @@
  */
 int policy_enter(enum role_kind kind, uint32_t uid, uint32_t gid, const char *data_dir, bool sandboxed);
 
+/* Whether this process may start others as other users: root may, and who has CAP_SETUID and CAP_SETGID. */
+bool policy_gives_users(void);
+/*
+ * Of a process that may: to act as this user, for files and signals, and back as who started it. 0 as user: there are no such
+ * users, does nothing. False with errno.
+ */
+bool policy_act_as(uint32_t uid, uint32_t gid);
+bool policy_act_as_starter(void);
+/* Makes a directory of this user's, below one that may be its starter's alone, the working directory. False with errno. */
+bool policy_enter_directory(uint32_t uid, uint32_t gid, const char *directory);
+
 #endif

@@ -210,7 +210,7 @@ static int prepare(struct role *role)
     if (role->fence) {
         return 0; /* there may be no index yet, and none is needed */
     }
-    if (chdir(role->data_dir) != 0) {
+    if (!role_enter_data_dir(role)) {
         log_error("cannot enter %s: %s", role->data_dir, strerror(errno));
         return -1;
     }

@@ -84,12 +84,23 @@ uint64_t role_boot(const struct role *role)
 
 bool role_become_user(const struct role *role)
 {
-    return role->uid == 0 || (setegid(role->gid) == 0 && seteuid(role->uid) == 0);
+    /* The real one too: SQLite asks with access() what it may do. */
+    return role->uid == 0 || (setresgid(role->gid, role->gid, (gid_t)-1) == 0 &&
+                              setresuid(role->uid, role->uid, (uid_t)-1) == 0);
 }
 
 bool role_become_starter(const struct role *role)
 {
-    return role->uid == 0 || (seteuid(0) == 0 && setegid(0) == 0);
+    uid_t now;
+    uid_t uid;
+    gid_t gid;
+    return role->uid == 0 || (getresuid(&now, &now, &uid) == 0 && setresuid(uid, uid, uid) == 0 &&
+                              getresgid(&now, &now, &gid) == 0 && setresgid(gid, gid, gid) == 0);
+}
+
+bool role_enter_data_dir(const struct role *role)
+{
+    return policy_enter_directory(role->uid, role->gid, role->data_dir);
 }
 
 void role_drained(struct role *role, uint32_t cut)

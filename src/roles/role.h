@@ -112,6 +112,11 @@ uint64_t role_boot(const struct role *role);
  */
 bool role_become_user(const struct role *role);
 bool role_become_starter(const struct role *role);
+/*
+ * Makes the store's directory the working directory. It may lie below one that only the starter can pass through, and be one
+ * that only the store's user can enter. False with errno.
+ */
+bool role_enter_data_dir(const struct role *role);
 /* Nothing is left to finish: tells the supervisor and ends the loop. `cut`: sessions that were ended by force. */
 void role_drained(struct role *role, uint32_t cut);
 /* Reads all of a descriptor (file or memfd) of at most `limit` bytes and closes it. False on error or over the limit. */

@@ -430,7 +430,7 @@ static int open_index(struct store *s)
 
 static int open_files(struct store *s)
 {
-    if (chdir(s->role->data_dir) != 0) {
+    if (!role_enter_data_dir(s->role)) {
         s->role->exit_code = exit_code_of(errno);
         log_error("cannot enter %s: %s", s->role->data_dir, strerror(errno));
         return -1;

@@ -10,6 +10,7 @@
 #include "base/codec.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "roles/policy.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -218,7 +219,7 @@ static void stop_overdue(void *context)
         if (s->children[i].pid != 0) {
             log_error("%s[%u] does not end: killing it", role_kind_name(s->children[i].kind),
                       s->children[i].instance);
-            kill(s->children[i].pid, SIGKILL);
+            supervisor_kill(&s->children[i]);
         }
     }
 }
@@ -375,7 +376,7 @@ int supervisor_run(const struct supervisor_options *options)
     unsigned char boot[16];
     *s = (struct supervisor){.options = options, .admin_fd = -1, .lock_fd = -1, .signal_fd = -1};
     log_setup("supervisor", 0, LOG_LEVEL_INFO, false);
-    s->root = geteuid() == 0;
+    s->gives_users = policy_gives_users();
     random_bytes(boot, sizeof(boot));
     struct buf boot_text = buf_make(2 * sizeof(boot));
     if (hex_encode(str_make(boot, sizeof(boot)), &boot_text)) {

@@ -8,6 +8,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "roles/policy.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -61,7 +62,7 @@ static void start_child(struct child *child);
 
 uint32_t supervisor_uid(const struct supervisor *s, enum role_kind kind)
 {
-    return s->root ? s->config->uid_base + (uint32_t)kind : 0;
+    return s->gives_users ? s->config->uid_base + (uint32_t)kind : 0;
 }
 
 uint32_t supervisor_gid(const struct supervisor *s, enum role_kind kind)
@@ -251,17 +252,46 @@ static void introduce(struct child *child)
     channel_send(child->control, &control_begin_type, &begin);
 }
 
+static void take_back_user(const struct supervisor *s)
+{
+    if (s->gives_users && !policy_act_as_starter()) {
+        log_error("the supervisor cannot take back its user id: %s", strerror(errno));
+    }
+}
+
+/* Without CAP_KILL this process reaches its own user's alone: those that are another user's already, as that user. */
+void supervisor_kill(const struct child *child)
+{
+    uint32_t uid = supervisor_uid(child->supervisor, child->kind);
+    if (kill(child->pid, SIGKILL) != 0 && errno == EPERM && uid != 0 && policy_act_as(uid, uid)) {
+        kill(child->pid, SIGKILL);
+    }
+    take_back_user(child->supervisor);
+}
+
 /* What a child says. */
+
+static bool set_append_only(int fd, bool append_only)
+{
+    int flags = 0;
+    if (ioctl(fd, FS_IOC_GETFLAGS, &flags) != 0) {
+        return false;
+    }
+    flags = append_only ? flags | FS_APPEND_FL : flags & ~FS_APPEND_FL;
+    return ioctl(fd, FS_IOC_SETFLAGS, &flags) == 0;
+}
 
 static void mark_segment(struct child *child, const struct control_mark_segment *ask, int fd)
 {
     struct control_segment_marked answer = {.segment = ask->segment, .append_only = ask->append_only};
     if (child->kind == ROLE_STORE) {
-        int flags = 0;
-        if (ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0) {
-            flags = ask->append_only ? flags | FS_APPEND_FL : flags & ~FS_APPEND_FL;
-            answer.done = ioctl(fd, FS_IOC_SETFLAGS, &flags) == 0;
+        uint32_t uid = supervisor_uid(child->supervisor, ROLE_STORE);
+        answer.done = set_append_only(fd, ask->append_only);
+        if (answer.done == 0 && errno == EPERM && uid != 0 && policy_act_as(uid, uid)) {
+            answer.done =
+                set_append_only(fd, ask->append_only); /* the file's owner needs no right over all files */
         }
+        take_back_user(child->supervisor);
     }
     close(fd);
     channel_send(child->control, &control_segment_marked_type, &answer);
@@ -336,7 +366,7 @@ static void child_hung_up(void *context, struct channel *channel, const char *re
     log_debug("%s[%u] closed its control channel: %s", role_kind_name(child->kind), child->instance, reason);
     if (child->pid != 0 && child->state != ROLE_DRAINING) {
         /* A role without a control channel cannot be steered any more: it is started anew. */
-        kill(child->pid, SIGKILL);
+        supervisor_kill(child);
     }
 }
 
@@ -421,7 +451,7 @@ static void start_child(struct child *child)
     child->control =
         channel_open(s->loop, control_fd, &control_to_supervisor, &child_handler, child, "child");
     if (child->control == NULL) {
-        kill(child->pid, SIGKILL);
+        supervisor_kill(child);
         return;
     }
     introduce(child);

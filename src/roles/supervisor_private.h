@@ -57,7 +57,7 @@ struct supervisor {
     struct buf config_text;
     char config_file[PATH_MAX_BYTES];
     uint32_t generation;
-    bool root;
+    bool gives_users; /* each role has a user id of its own */
     bool stopping;
     int stop_stage;
     bool announced; /* "ready" has been printed */
@@ -99,6 +99,8 @@ void supervisor_drain(struct supervisor *s, enum role_kind kind, uint32_t grace_
 /* A child process has ended (from waitpid). */
 void supervisor_child_ended(struct supervisor *s, pid_t pid, int status);
 bool supervisor_any_running(const struct supervisor *s);
+/* Ends its process at once. */
+void supervisor_kill(const struct child *child);
 struct child *supervisor_store(struct supervisor *s);
 void supervisor_tell_states(struct supervisor *s);
 

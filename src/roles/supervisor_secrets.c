@@ -8,6 +8,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "roles/policy.h"
 #include "tls/selfsigned.h"
 
 #include <errno.h>
@@ -121,27 +122,58 @@ static bool take_lock(struct supervisor *s, const char *data_dir, struct buf *er
     return true;
 }
 
-static bool make_store_directory(struct supervisor *s, struct buf *errors)
+/* In data_dir, as the store's user, who may have no way to it from the root. False with errno. */
+static bool make_as_store(uint32_t uid, int data_dir)
 {
-    char segments[PATH_MAX_BYTES];
-    if (!join(segments, s->store_dir, "segments")) {
-        errno = ENAMETOOLONG;
-        return complain(errors, "cannot use", s->store_dir);
+    bool fine = policy_act_as(uid, uid) && (mkdirat(data_dir, "store", 0750) == 0 || errno == EEXIST) &&
+                (mkdirat(data_dir, "store/segments", 0750) == 0 || errno == EEXIST);
+    int error = errno;
+    fine = (uid == 0 || policy_act_as_starter()) && fine;
+    errno = error;
+    return fine;
+}
+
+/*
+ * The store's directories are made by its user: to give them away would take a right over all files. For that moment the directory
+ * above is open to the store's group. False with errno.
+ */
+static bool make_both(uint32_t uid, int data_dir)
+{
+    struct stat before;
+    struct stat info;
+    if (uid == 0 || fstatat(data_dir, "store", &info, 0) == 0) {
+        return make_as_store(uid, data_dir);
     }
-    /* Both before either is given away: this process may have no right to write to what is another's. */
-    const char *const directories[] = {s->store_dir, segments};
-    for (size_t i = 0; i < 2; i++) {
-        if (mkdir(directories[i], 0750) != 0 && errno != EEXIST) {
-            return complain(errors, "cannot make", directories[i]);
-        }
+    bool fine = fstat(data_dir, &before) == 0 && setegid(uid) == 0 && fchown(data_dir, (uid_t)-1, uid) == 0 &&
+                fchmod(data_dir, 0775) == 0 && make_as_store(uid, data_dir);
+    int error = errno;
+    fine = setegid(getgid()) == 0 && fchmod(data_dir, before.st_mode & 07777) == 0 &&
+           fchown(data_dir, (uid_t)-1, before.st_gid) == 0 && fine;
+    errno = error;
+    return fine;
+}
+
+static bool make_store_directory(struct supervisor *s, const char *data_dir, struct buf *errors)
+{
+    uint32_t uid = supervisor_uid(s, ROLE_STORE);
+    struct stat info;
+    /* A directory that is there may have come out of a backup, as somebody else's. */
+    if (s->gives_users && stat(s->store_dir, &info) == 0 && info.st_uid != uid &&
+        (chown(s->store_dir, uid, uid) != 0 || chmod(s->store_dir, 0750) != 0)) {
+        buf_printf(errors,
+                   "%s belongs to user id %u and not to the store, which is %u: run chown -R %u:%u on it\n",
+                   s->store_dir, (unsigned)info.st_uid, uid, uid, uid);
+        return false;
     }
-    for (size_t i = 0; i < 2; i++) {
-        uint32_t uid = supervisor_uid(s, ROLE_STORE);
-        if (s->root && (chown(directories[i], uid, uid) != 0 || chmod(directories[i], 0750) != 0)) {
-            return complain(errors, "cannot give the store its directory", directories[i]);
-        }
+    int fd = open(data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool fine = fd >= 0 && make_both(uid, fd);
+    if (!fine) {
+        complain(errors, "cannot make", s->store_dir);
     }
-    return true;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return fine;
 }
 
 bool supervisor_prepare_data(struct supervisor *s, struct buf *errors)
@@ -166,7 +198,7 @@ bool supervisor_prepare_data(struct supervisor *s, struct buf *errors)
         return complain(errors, "cannot make", s->keys_dir);
     }
     if (!make_secret(s, "pepper", errors) || !make_secret(s, "grant.key", errors) ||
-        !make_store_directory(s, errors)) {
+        !make_store_directory(s, data_dir, errors)) {
         return false;
     }
     for (size_t kind = 0; kind < ROLE_KINDS; kind++) {

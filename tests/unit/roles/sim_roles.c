@@ -306,6 +306,11 @@ uint64_t role_boot(const struct role *role)
     return boot;
 }
 
+bool role_enter_data_dir(const struct role *role)
+{
+    return chdir(role->data_dir) == 0;
+}
+
 bool role_become_user(const struct role *role)
 {
     (void)role;
