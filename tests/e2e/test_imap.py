@@ -2,6 +2,8 @@
 import contextlib
 import imaplib
 import re
+import socket
+import statistics
 import subprocess
 import time
 
@@ -47,6 +49,24 @@ def fill(client, mailbox, count, flags=""):
 def subjects(client):
     rows = ok(client.fetch("1:*", "(UID BODY.PEEK[HEADER.FIELDS (SUBJECT)])")) if client.select(client.mailbox)[1][0] != b"0" else []
     return [row[1].split(b": ", 1)[1].strip().decode() for row in rows if isinstance(row, tuple)]
+
+
+def seconds_of_appends(server, no_delay):
+    taken = []
+    with session(server) as client:
+        client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, no_delay)
+        for number in range(15):
+            began = time.monotonic()
+            ok(client.append("Pieces", "", None, MESSAGE.format(number).encode()))
+            taken.append(time.monotonic() - began)
+    return statistics.median(taken)
+
+
+def test_a_command_in_pieces_is_not_held_up(server):
+    """imaplib writes literal and line end apart, and its system keeps the second back until the first is acknowledged."""
+    with session(server) as client:
+        ok(client.create("Pieces"))
+    assert seconds_of_appends(server, False) < seconds_of_appends(server, True) + 0.025
 
 
 def test_a_delivered_message_is_fetched_as_it_was_sent(server):
