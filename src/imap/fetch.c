@@ -112,7 +112,8 @@ static void write_preview(const struct imap_server *s, struct fetch *fetch, cons
 {
     struct buf text = buf_make(4 * (size_t)MAILTEXT_PREVIEW_MAX + 4);
     bool has_text = fetch->has_summary && fetch->summary.has[SUMMARY_PREVIEW];
-    if (item->lazy && !has_text && !imap_message_has_octets(&s->ask, &fetch->message)) {
+    bool has_octets = s->ask.length > 0 && imap_message_has_octets(&s->ask, &fetch->message);
+    if (item->lazy && !has_text && !has_octets) {
         buf_append_lit(out, "NIL");
         return;
     }
@@ -352,7 +353,8 @@ static enum imap_request fetch_from_view(struct imap_server *s, struct buf *out)
 static enum imap_request begin_fetch(struct imap_server *s, struct buf *out)
 {
     struct fetch *fetch = s->data;
-    unsigned want = fetch_want(fetch, &s->ask.texts);
+    bool octets;
+    unsigned want = fetch_want(fetch, &s->ask.texts, &octets);
     if (s->uids.count == 0) {
         return imap_ok(s, out, "", "No such messages");
     }
@@ -365,7 +367,7 @@ static enum imap_request begin_fetch(struct imap_server *s, struct buf *out)
     s->ask.uids = &s->uids;
     s->ask.want = want;
     s->ask.offset = 0;
-    s->ask.length = UINT64_MAX;
+    s->ask.length = octets ? UINT64_MAX : 0;
     for (size_t i = 0; fetch->streaming && i < fetch->item_count; i++) {
         if (fetch->items[i].partial) {
             s->ask.offset = fetch->items[i].offset;

@@ -319,17 +319,19 @@ static unsigned text_for(const struct fetch_item *item)
     return 1U << SUMMARY_FIELDS;
 }
 
-unsigned fetch_want(const struct fetch *fetch, unsigned *texts)
+unsigned fetch_want(const struct fetch *fetch, unsigned *texts, bool *octets)
 {
     unsigned want = 0;
     *texts = 0;
+    *octets = false;
     for (size_t i = 0; i < fetch->item_count; i++) {
         const struct fetch_item *item = &fetch->items[i];
-        unsigned text = item->lazy ? 0 : text_for(item);
+        unsigned text = text_for(item);
         *texts |= text;
+        *octets = *octets || (item->kind >= FETCH_ENVELOPE && !item->lazy);
         if (text != 0) {
             want |= IMAP_WANT_META | IMAP_WANT_SUMMARY;
-        } else if (item->kind >= FETCH_ENVELOPE && !item->lazy) {
+        } else if (item->kind >= FETCH_ENVELOPE) {
             want |= IMAP_WANT_META | IMAP_WANT_BODY;
         } else if (item->kind >= FETCH_INTERNALDATE) {
             want |= IMAP_WANT_META;

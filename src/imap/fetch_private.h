@@ -30,7 +30,7 @@ enum fetch_kind {
 struct fetch_item {
     enum fetch_kind kind;
     bool peek;
-    bool lazy;       /* PREVIEW (LAZY): only if another item brings the octets */
+    bool lazy;       /* PREVIEW (LAZY): what the summary has, or the octets that another item brings */
     struct str name; /* as it is written before the value: "BODY[1.TEXT]", "RFC822" */
     struct section section;
     const struct str *fields; /* of HEADER.FIELDS */
@@ -68,8 +68,11 @@ struct fetch {
 bool fetch_parse(struct imap_server *s, struct imap_scan *scan, struct fetch *fetch);
 /* The section of a URL: what FETCH has in square brackets. */
 bool fetch_section_of_url(struct imap_server *s, struct str text, struct fetch_item *item);
-/* What has to be known of each message (enum imap_want), and which texts of its summary; 0: the view knows all. */
-unsigned fetch_want(const struct fetch *fetch, unsigned *texts);
+/*
+ * What has to be known of each message (enum imap_want), and which texts of its summary; 0: the view knows all. `octets`: where there
+ * is no summary its octets are worth reading.
+ */
+unsigned fetch_want(const struct fetch *fetch, unsigned *texts, bool *octets);
 /* Whether the one item that needs octets is the message itself, so that they need not be collected. */
 bool fetch_is_streamed(const struct fetch *fetch);
 /* Whether seeing it sets \Seen. */

@@ -314,7 +314,8 @@ static void test_preview(void **state)
     expect("b FETCH 2 (PREVIEW UID)\r\n", "* 2 FETCH (PREVIEW {7}\r\nGr\xc3\xbc\xc3\x9f"
                                           "e UID 2)\r\nb OK Fetched\r\n");
     expect("c FETCH 3 PREVIEW\r\n", "* 3 FETCH (PREVIEW \"\")\r\nc OK Fetched\r\n");
-    expect("d FETCH 1 (UID PREVIEW (LAZY))\r\n", "* 1 FETCH (UID 1 PREVIEW NIL)\r\nd OK Fetched\r\n");
+    expect("d FETCH 2 (UID PREVIEW (LAZY))\r\n", "* 2 FETCH (UID 2 PREVIEW NIL)\r\nd OK Fetched\r\n");
+    expect("d FETCH 1 (UID PREVIEW (LAZY))\r\n", "* 1 FETCH (UID 1 PREVIEW \"First\")\r\nd OK Fetched\r\n");
     expect("e FETCH 1 (PREVIEW (LAZY) BODY.PEEK[TEXT])\r\n",
            "* 1 FETCH (PREVIEW \"First\" BODY[TEXT] {7}\r\nFirst\r\n)\r\ne OK Fetched\r\n");
     expect_some("f FETCH 1 (PREVIEW (FAST))\r\n", "f BAD ");
