@@ -69,8 +69,8 @@ bool fetch_parse(struct imap_server *s, struct imap_scan *scan, struct fetch *fe
 /* The section of a URL: what FETCH has in square brackets. */
 bool fetch_section_of_url(struct imap_server *s, struct str text, struct fetch_item *item);
 /*
- * What has to be known of each message (enum imap_want), and which texts of its summary; 0: the view knows all. `octets`: where there
- * is no summary its octets are worth reading.
+ * What has to be known of each message (enum imap_want), and which texts of its summary; 0: the view knows all. `octets`: a message
+ * without a summary is worth reading.
  */
 unsigned fetch_want(const struct fetch *fetch, unsigned *texts, bool *octets);
 /* Whether the one item that needs octets is the message itself, so that they need not be collected. */

@@ -270,21 +270,23 @@ def cut_power(directory, kind, count, random):
     try:
         server.add_users()
         ledger = Ledger()
+        late = set()
         begun = time.monotonic()
         for done in range(1, count + 1):
             last = done == count or out_of_time(begun, 15)
             load = Load(server, ledger, mx=4, submission=1)
             time.sleep(random.uniform(0.02, 0.4))
-            volume.cut()
+            moment = volume.cut()
             server.kill_all()
             load.stop()
+            late |= ledger.doubt_since(moment)
             volume.unmount()
             volume.mount()
             server.start()
             if done % 5 == 0 or last:
                 compare(server, ledger)
                 print(f"{done} of {count} power cuts of {kind}: {len(ledger.acknowledged)} messages acknowledged, none lost, none "
-                      f"twice", flush=True)
+                      f"twice; {len(late)} more as the power went", flush=True)
             if last:
                 break
         assert server.stop() == 0

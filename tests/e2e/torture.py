@@ -72,6 +72,17 @@ class Ledger:
         self.remote = set()
         self.odd = []  # what must not happen at all
         self.answers = {}
+        self.moments = {}  # when the last ones were acknowledged
+
+    def doubt_since(self, moment):
+        """What was acknowledged later than this may have been so by a machine that had no power any more: XFS can still answer a flush
+        with success while it is being shut down. A client of a real machine would not have heard it."""
+        with self.lock:
+            late = {number for number, when in self.moments.items() if when >= moment}
+            self.acknowledged -= late
+            self.uncertain |= late
+            self.moments.clear()
+        return late
 
     def take(self, remote):
         with self.lock:
@@ -167,16 +178,18 @@ class Load:
         stream.write(message_of(number) + b".\r\n")
         stream.flush()
         answer = self.read(stream)
+        moment = time.monotonic()
         with self.ledger.lock:
             self.ledger.answers[answer[:3]] = self.ledger.answers.get(answer[:3], 0) + 1
-        if answer.startswith(b"250"):
-            self.ledger.acknowledged.add(number)
-            self.ledger.uncertain.discard(number)
-        elif answer.startswith((b"45", b"421")):
+            if answer.startswith(b"250"):
+                self.ledger.acknowledged.add(number)
+                self.ledger.uncertain.discard(number)
+                self.ledger.moments[number] = moment
+        if answer.startswith((b"45", b"421")):
             self.ledger.refused.add(number)
             self.ledger.uncertain.discard(number)
             time.sleep(0.02)
-        else:
+        elif not answer.startswith(b"250"):
             self.ledger.odd.append((number, answer))
 
     @staticmethod
@@ -311,12 +324,14 @@ class Volume:
                    "the volume can be unmounted")
 
     def cut(self):
-        """As a power cut: what the file system's journal has not committed is gone."""
+        """As a power cut: what the file system's journal has not committed is gone. Returns the moment before."""
         fd = os.open(self.path, os.O_RDONLY)
+        moment = time.monotonic()
         try:
             fcntl.ioctl(fd, SHUTDOWN, struct.pack("I", SHUTDOWN_WITHOUT_LOG_FLUSH))
         finally:
             os.close(fd)
+        return moment
 
 
 LIBC = ctypes.CDLL(None, use_errno=True)
