@@ -410,6 +410,21 @@ void connection_resume(struct connection *c)
     }
 }
 
+void connection_go_on(struct connection *c)
+{
+    struct str nothing = STR_EMPTY;
+    c->paused = false;
+    c->events->input(c, &nothing);
+    if (c->dead) {
+        return;
+    }
+    if (c->paused) {
+        connection_flush(c);
+    } else {
+        connection_resume(c);
+    }
+}
+
 void connection_finish(struct connection *c, const char *reason)
 {
     if (!c->dead) {

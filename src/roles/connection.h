@@ -74,6 +74,8 @@ bool connection_compress(struct connection *connection);
 void connection_pause(struct connection *connection);
 /* Goes on with pending input at the end of this pass. */
 void connection_resume(struct connection *connection);
+/* After an answer or an empty output: `input` is called with nothing new, then with what waits unless it pauses again. */
+void connection_go_on(struct connection *connection);
 /* Sends what is in `out` as far as the kernel takes it. */
 void connection_flush(struct connection *connection);
 /* Closes as soon as the output is out. */

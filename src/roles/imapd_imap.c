@@ -417,26 +417,10 @@ static void input_came(struct connection *connection, struct str *input)
     run((struct imap_session *)connection, input);
 }
 
-/* After an answer or an empty output: the engine goes on with what it has, then with the input that waits. */
-static void go_on(struct imap_session *s)
-{
-    struct str nothing = STR_EMPTY;
-    s->connection.paused = false;
-    run(s, &nothing);
-    if (s->closed || s->connection.dead) {
-        return;
-    }
-    if (s->connection.paused) {
-        connection_flush(&s->connection);
-    } else {
-        connection_resume(&s->connection);
-    }
-}
-
 static void answered(struct imap_session *s)
 {
     s->asked_ms = 0;
-    go_on(s);
+    connection_go_on(&s->connection);
 }
 
 static void output_taken(struct connection *connection)
@@ -448,7 +432,7 @@ static void output_taken(struct connection *connection)
             compress(s);
         }
         if (!s->closed) {
-            go_on(s);
+            connection_go_on(&s->connection);
         }
     } else if (s->holding) {
         s->holding = false;
@@ -879,7 +863,7 @@ void imap_session_sweep(struct imap_session *s, uint64_t now_ms)
     if (s->asked_ms != 0 && now_ms > s->asked_ms + ANSWER_TIMEOUT_MS) {
         s->asked_ms = 0;
         fail_question(s);
-        go_on(s);
+        connection_go_on(&s->connection);
         return;
     }
     if (imap_server_progress(s->server, now_ms, out_of(s))) {

@@ -285,28 +285,12 @@ static void input_came(struct connection *connection, struct str *input)
     run((struct pop3_session *)connection, input);
 }
 
-/* After an answer or an empty output: the engine goes on with what it has, then with the input that waits. */
-static void go_on(struct pop3_session *s)
-{
-    struct str nothing = STR_EMPTY;
-    s->connection.paused = false;
-    run(s, &nothing);
-    if (s->closed || s->connection.dead) {
-        return;
-    }
-    if (s->connection.paused) {
-        connection_flush(&s->connection);
-    } else {
-        connection_resume(&s->connection);
-    }
-}
-
 static void output_taken(struct connection *connection)
 {
     struct pop3_session *s = (struct pop3_session *)connection;
     if (s->draining) {
         s->draining = false;
-        go_on(s);
+        connection_go_on(&s->connection);
     }
 }
 
@@ -444,7 +428,7 @@ void pop3_session_answer(struct pop3_session *s, struct role_peer *peer, const s
     }
     if (answered) {
         s->asked_ms = 0;
-        go_on(s);
+        connection_go_on(&s->connection);
     }
 }
 
@@ -465,7 +449,7 @@ void pop3_session_peer_lost(struct pop3_session *s, enum role_kind kind, uint32_
     if (asks) {
         s->asked_ms = 0;
         fail_question(s);
-        go_on(s);
+        connection_go_on(&s->connection);
     }
     if (!s->closed && holds && !s->connection.closing) {
         /* The mailbox that the client has seen cannot be gone on with; a new session sees it again. */
@@ -553,7 +537,7 @@ void pop3_session_sweep(struct pop3_session *s, uint64_t now_ms)
     if (s->asked_ms != 0 && now_ms > s->asked_ms + ANSWER_TIMEOUT_MS) {
         s->asked_ms = 0;
         fail_question(s);
-        go_on(s);
+        connection_go_on(&s->connection);
         return;
     }
     if (s->asked_ms == 0 && s->ahead.len > 0 && now_ms > s->ahead_ms + AHEAD_KEPT_MS) {

@@ -171,22 +171,6 @@ static void input_came(struct connection *connection, struct str *input)
     run((struct session *)connection, input);
 }
 
-/* After an answer: the engine goes on with what it has, then with the input that waits. */
-static void go_on(struct session *s)
-{
-    struct str nothing = STR_EMPTY;
-    s->connection.paused = false;
-    run(s, &nothing);
-    if (s->closed || s->connection.dead) {
-        return;
-    }
-    if (s->connection.paused) {
-        connection_flush(&s->connection);
-    } else {
-        connection_resume(&s->connection);
-    }
-}
-
 /* Answers. */
 
 void session_recipient(struct session *s, uint8_t verdict, uint64_t room)
@@ -211,7 +195,7 @@ void session_recipient(struct session *s, uint8_t verdict, uint64_t room)
     } else {
         smtp_server_recipient(&s->server, answers[verdict], &s->connection.out);
     }
-    go_on(s);
+    connection_go_on(&s->connection);
 }
 
 void session_sender(struct session *s, uint8_t verdict)
@@ -224,7 +208,7 @@ void session_sender(struct session *s, uint8_t verdict)
                                      : verdict == SENDER_FORBIDDEN ? SMTP_SENDER_FORBIDDEN
                                                                    : SMTP_SENDER_FAILED;
     smtp_server_sender(&s->server, answer, &s->connection.out);
-    go_on(s);
+    connection_go_on(&s->connection);
 }
 
 void session_verified(struct session *s, uint8_t verdict, struct str login, struct str grant)
@@ -239,7 +223,7 @@ void session_verified(struct session *s, uint8_t verdict, struct str login, stru
     }
     s->asked_ms = 0;
     smtp_server_verified(&s->server, answers[verdict], login, grant, &s->connection.out);
-    go_on(s);
+    connection_go_on(&s->connection);
 }
 
 /* Gives the engine a temporary failure for whatever it asked. */
@@ -276,7 +260,7 @@ void session_written(void *owner, enum batch_result result, const struct log_pla
                                      : result == BATCH_NO_SPACE ? SMTP_COMMIT_NO_SPACE
                                                                 : SMTP_COMMIT_FAILED;
     smtp_server_committed(&s->server, answer, str_make(id, sizeof(id)), &s->connection.out);
-    go_on(s);
+    connection_go_on(&s->connection);
 }
 
 /* The beginning. */
