@@ -170,7 +170,9 @@ static bool add_text(struct imap_server *s, struct append *append)
                                      item.section.text == SECTION_HEADER_FIELDS_NOT, &chosen);
         found = buf_str(&chosen);
     }
-    if (fine) {
+    if (fine && append->place.section.len == 0) { /* no more than was wanted has come */
+        buf_append_str(&append->body, found);
+    } else if (fine) {
         uint64_t offset = append->place.offset < found.len ? append->place.offset : found.len;
         found = str_from(found, (size_t)offset);
         buf_append_str(
@@ -232,8 +234,9 @@ static enum imap_request url_opened(struct imap_server *s, struct buf *out)
     s->bytes = bytes_came;
     s->ask.uids = &s->numbers;
     s->ask.want = IMAP_WANT_META | IMAP_WANT_BODY;
-    s->ask.offset = 0;
-    s->ask.length = UINT64_MAX;
+    bool part = append->place.section.len > 0; /* where it begins is not known yet */
+    s->ask.offset = part ? 0 : append->place.offset;
+    s->ask.length = part ? UINT64_MAX : append->place.length;
     return imap_ask(s, IMAP_MESSAGES, url_read);
 }
 
