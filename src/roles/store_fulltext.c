@@ -443,12 +443,14 @@ static bool go_on(struct store *s, struct role_peer *indexer)
     struct store_fulltext *f = s->fulltext;
     bool more = false;
     if (f->tidying) {
-        bool fine = fulltext_tidy(f->file, &more) == 0 || (f->file->code & 0xff) == SQLITE_BUSY;
+        if (fulltext_tidy(f->file, &more) != 0 && (f->file->code & 0xff) != SQLITE_BUSY) {
+            return false;
+        }
         f->tidying = more;
         if (!more && f->exhausted) {
             leave(f);
         }
-        return fine;
+        return true;
     }
     if (!f->in_transaction) {
         f->batched = 0;

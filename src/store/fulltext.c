@@ -63,7 +63,7 @@ static int run_numbers(struct fulltext *f, enum fulltext_statement which, int64_
         return -1;
     }
     const int64_t numbers[] = {a, b, c};
-    for (int i = 0; i < sqlite3_bind_parameter_count(statement); i++) {
+    for (int i = 0; i < 3 && i < sqlite3_bind_parameter_count(statement); i++) {
         sql_int(statement, i + 1, numbers[i]);
     }
     return run(f, statement, value);
