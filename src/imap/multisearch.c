@@ -169,9 +169,9 @@ static enum imap_request search_here(struct imap_server *s, struct buf *out)
     struct search_command *search = s->data;
     struct multisearch *m = search->more;
     search_program_free(&search->program);
-    search->program.nodes = NULL;
-    search->program.room = 0;
+    search->program = (struct search_program){.nodes = NULL};
     search->hit_count = 0;
+    search->score_count = 0;
     imap_set_clear(&search->unknown);
     arena_free(&m->arena);
     struct arena command = s->arena;

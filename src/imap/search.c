@@ -17,6 +17,7 @@ static void free_search(void *data)
     imap_set_free(&search->unknown);
     imap_set_free(&search->candidates);
     mem_free(search->hits);
+    mem_free(search->scores);
     buf_free(&search->text);
     if (search->free_more != NULL) {
         search->free_more(search->more);
@@ -71,10 +72,15 @@ bool search_scan_return(struct imap_scan *scan, struct search_command *search)
     static const struct {
         struct str word;
         unsigned give;
-    } options[] = {{{"MIN", 3}, SEARCH_RETURN_MIN},       {{"MAX", 3}, SEARCH_RETURN_MAX},
-                   {{"ALL", 3}, SEARCH_RETURN_ALL},       {{"COUNT", 5}, SEARCH_RETURN_COUNT},
-                   {{"SAVE", 4}, SEARCH_RETURN_SAVE},     {{"PARTIAL", 7}, SEARCH_RETURN_PARTIAL},
-                   {{"UPDATE", 6}, SEARCH_RETURN_UPDATE}, {{"CONTEXT", 7}, SEARCH_RETURN_CONTEXT}};
+    } options[] = {{{"MIN", 3}, SEARCH_RETURN_MIN},
+                   {{"MAX", 3}, SEARCH_RETURN_MAX},
+                   {{"ALL", 3}, SEARCH_RETURN_ALL},
+                   {{"COUNT", 5}, SEARCH_RETURN_COUNT},
+                   {{"SAVE", 4}, SEARCH_RETURN_SAVE},
+                   {{"PARTIAL", 7}, SEARCH_RETURN_PARTIAL},
+                   {{"UPDATE", 6}, SEARCH_RETURN_UPDATE},
+                   {{"CONTEXT", 7}, SEARCH_RETURN_CONTEXT},
+                   {{"RELEVANCY", 9}, SEARCH_RETURN_RELEVANCY}};
     enum { OPTIONS = sizeof(options) / sizeof(options[0]) };
     struct imap_scan before = *scan;
     if (!imap_scan_space(scan) || !imap_scan_word(scan, STR("RETURN"))) {
@@ -92,7 +98,8 @@ bool search_scan_return(struct imap_scan *scan, struct search_command *search)
         }
         if (i == OPTIONS || (options[i].give == SEARCH_RETURN_PARTIAL && !scan_partial(scan, search)) ||
             (imap_scan_peek(scan) != ')' && !imap_scan_space(scan))) {
-            scan->why = i == OPTIONS ? "MIN, MAX, ALL, COUNT, SAVE, PARTIAL, UPDATE or CONTEXT" : scan->why;
+            scan->why = i == OPTIONS ? "MIN, MAX, ALL, COUNT, SAVE, PARTIAL, UPDATE, CONTEXT or RELEVANCY"
+                                     : scan->why;
             return false;
         }
         search->give |= options[i].give;
@@ -159,6 +166,7 @@ static void judge(struct search_command *search, struct str text, bool has_body)
                                      .text = has_body ? text : str_sub(text, 0, header_end(text))};
     if (search->entry != NULL && search_evaluate(&search->program, &subject) == SEARCH_TRUE) {
         add_hit(search, search->entry->uid);
+        search->no_memory = search->no_memory || (search->scored && !search_note_score(search, &subject));
     }
 }
 
@@ -409,6 +417,14 @@ void search_write_extended(struct imap_server *s, struct buf *out, const uint32_
     if ((search->give & SEARCH_RETURN_PARTIAL) != 0) {
         write_partial(s, search, uids, count, out);
     }
+    if ((search->give & SEARCH_RETURN_RELEVANCY) != 0 && count > 0) {
+        size_t first = 0;
+        size_t last = count;
+        if ((search->give & SEARCH_RETURN_PARTIAL) != 0) {
+            partial_range(search, count, &first, &last);
+        }
+        search_write_scores(search, uids + first, last - first, out);
+    }
     write_modseq(s, search, uids, count, out);
     buf_append_lit(out, "\r\n");
 }
@@ -468,6 +484,16 @@ static bool scan_charset(struct imap_server *s, struct imap_scan *scan)
     return true;
 }
 
+bool search_may_score(struct imap_server *s, struct buf *out, enum imap_request *request)
+{
+    const struct search_command *search = s->data;
+    if (search->scored && !search->program.fuzzy) { /* RFC 6203, section 4 */
+        *request = imap_bad(s, out, NULL, "RELEVANCY is for searches with a FUZZY key");
+        return false;
+    }
+    return true;
+}
+
 bool search_scan_keys(struct imap_server *s, struct imap_scan *scan, struct buf *out, const char *words,
                       enum imap_request *request)
 {
@@ -490,7 +516,8 @@ bool search_scan_keys(struct imap_server *s, struct imap_scan *scan, struct buf 
         *request = search_bad(s, out, scan, words);
         return false;
     }
-    return true;
+    search->scored = (search->give & SEARCH_RETURN_RELEVANCY) != 0;
+    return search_may_score(s, out, request);
 }
 
 enum imap_request imap_command_search(struct imap_server *s, struct imap_scan *scan, struct buf *out)

@@ -178,6 +178,13 @@ static enum search_value combine(enum search_op op, const enum search_value *val
     return unknown ? SEARCH_UNKNOWN : op == SEARCH_AND ? SEARCH_TRUE : SEARCH_FALSE;
 }
 
+bool search_has_text(enum search_op op, struct str field, struct str text,
+                     const struct search_subject *subject)
+{
+    const struct search_node node = {.op = op, .field = field, .text = text};
+    return match_leaf(&node, subject) == SEARCH_TRUE;
+}
+
 enum search_value search_evaluate(const struct search_program *program, const struct search_subject *subject)
 {
     enum search_value *stack = program->values;

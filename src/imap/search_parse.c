@@ -8,6 +8,7 @@
 /* What waits for keys: a list in brackets, NOT, or OR. */
 struct open_key {
     enum search_op op;
+    bool fuzzy; /* so are the keys inside */
     size_t count;
 };
 
@@ -17,6 +18,7 @@ struct parser {
     struct search_program *program;
     uint64_t wall_ms;
     struct str charset;
+    bool fuzzy; /* the next key is */
     struct open_key open[SEARCH_DEPTH_MAX];
     size_t depth;
 };
@@ -90,15 +92,43 @@ static bool fold_argument(struct parser *p, struct str text, struct str *folded)
     return fine;
 }
 
+/* All words of the text, but for their endings. */
+static bool add_words(struct parser *p, const struct search_phrase *phrase)
+{
+    struct search_program *program = p->program;
+    struct str words[SEARCH_WORDS_MAX];
+    size_t count = search_words(phrase->text, words);
+    if (program->phrase_count < SEARCH_PHRASES_MAX) {
+        program->phrases[program->phrase_count++] = *phrase;
+    }
+    for (size_t i = 0; i < count || i == 0; i++) {
+        struct search_node *node = add_node(p, phrase->op);
+        if (node == NULL) {
+            return false;
+        }
+        node->field = phrase->field;
+        node->text = count == 0 ? phrase->text : search_stem(words[i]);
+    }
+    return count < 2 || add_number(p, SEARCH_AND, count);
+}
+
 static bool scan_text(struct parser *p, enum search_op op, struct str field)
 {
     struct str text;
-    struct search_node *node = add_node(p, op);
-    if (node == NULL || !imap_scan_space(p->scan) || !imap_scan_astring(p->scan, &text)) {
+    struct search_phrase phrase = {.op = op, .field = field};
+    if (!imap_scan_space(p->scan) || !imap_scan_astring(p->scan, &text) ||
+        !fold_argument(p, text, &phrase.text)) {
         return false;
     }
-    node->field = field;
-    return fold_argument(p, text, &node->text);
+    if (p->fuzzy || p->open[p->depth - 1].fuzzy) {
+        return add_words(p, &phrase);
+    }
+    struct search_node *node = add_node(p, op);
+    if (node != NULL) {
+        node->field = field;
+        node->text = phrase.text;
+    }
+    return node != NULL;
 }
 
 static bool scan_header(struct parser *p)
@@ -339,7 +369,9 @@ static bool open_key(struct parser *p, enum search_op op)
         p->scan->why = "fewer levels";
         return false;
     }
-    p->open[p->depth++] = (struct open_key){op, 0};
+    bool fuzzy = p->fuzzy || (p->depth > 0 && p->open[p->depth - 1].fuzzy);
+    p->open[p->depth++] = (struct open_key){.op = op, .fuzzy = fuzzy};
+    p->fuzzy = false;
     return true;
 }
 
@@ -384,12 +416,15 @@ static bool scan_step(struct parser *p, bool *ended)
     if (imap_scan_word(scan, STR("OR"))) {
         return open_key(p, SEARCH_OR) && imap_scan_space(scan);
     }
-    if (imap_scan_word(scan, STR("FUZZY"))) { /* RFC 6203: an exact search is a good one */
+    if (imap_scan_word(scan, STR("FUZZY"))) { /* of keys that are no texts an exact search is a good one */
+        p->fuzzy = true;
+        p->program->fuzzy = true;
         return imap_scan_space(scan);
     }
     if (!scan_leaf(p) || !complete(p)) {
         return false;
     }
+    p->fuzzy = false;
     while (imap_scan_char(scan, ')')) {
         if (p->depth == 1 || !close_list(p) || !complete(p)) {
             return false;

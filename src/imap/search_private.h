@@ -12,6 +12,8 @@ enum {
     SEARCH_NODES_MAX = 2000,
     SEARCH_DEPTH_MAX = 100,
     SEARCH_TEXT_MAX = 4096,
+    SEARCH_WORDS_MAX = 32,   /* of a fuzzy text; those behind them do not count */
+    SEARCH_PHRASES_MAX = 16, /* fuzzy texts that make up a score */
     SEARCH_HEADER_MAX = 65536
 };
 
@@ -58,6 +60,13 @@ struct search_node {
     struct imap_set set; /* UIDs */
 };
 
+/* A text that was searched for with FUZZY, as it was written (folded). */
+struct search_phrase {
+    enum search_op op;
+    struct str field;
+    struct str text;
+};
+
 enum search_value { SEARCH_FALSE, SEARCH_TRUE, SEARCH_UNKNOWN };
 
 struct search_program {
@@ -65,6 +74,9 @@ struct search_program {
     enum search_value *values; /* likewise: room for a value of each, which an evaluation works in */
     size_t count;
     size_t room;
+    struct search_phrase phrases[SEARCH_PHRASES_MAX];
+    size_t phrase_count;
+    bool fuzzy; /* it has a FUZZY key */
     bool uses_modseq;
     bool uid_required; /* it has message numbers, and UIDONLY is enabled */
 };
@@ -91,6 +103,8 @@ unsigned search_want(const struct search_program *program, bool *header_only);
 bool search_summary_fields(const struct imap_message *message, struct str *header);
 
 /* search_match.c: the value for one message. */
+bool search_has_text(enum search_op op, struct str field, struct str text,
+                     const struct search_subject *subject);
 enum search_value search_evaluate(const struct search_program *program, const struct search_subject *subject);
 
 /* search.c: what SEARCH, SORT and THREAD have in common. */
@@ -103,7 +117,13 @@ enum search_return {
     SEARCH_RETURN_SAVE = 16,
     SEARCH_RETURN_PARTIAL = 32,
     SEARCH_RETURN_UPDATE = 64, /* RFC 5267 */
-    SEARCH_RETURN_CONTEXT = 128
+    SEARCH_RETURN_CONTEXT = 128,
+    SEARCH_RETURN_RELEVANCY = 256 /* RFC 6203 */
+};
+
+struct search_score {
+    uint32_t uid;
+    unsigned score; /* 1 to 100 */
 };
 
 struct search_command {
@@ -121,6 +141,10 @@ struct search_command {
     uint32_t *hits;             /* UIDs, rising */
     size_t hit_count;
     size_t hit_room;
+    bool scored;                 /* scores are wanted */
+    struct search_score *scores; /* of hits whose text had to be looked at; UIDs, rising */
+    size_t score_count;
+    size_t score_room;
     bool no_memory;
     struct buf text; /* of the message under way */
     struct imap_message message;
@@ -143,6 +167,18 @@ enum imap_request search_bad(struct imap_server *s, struct buf *out, const struc
 /* Runs the program over the view; `found` goes on. */
 enum imap_request search_run(struct imap_server *s, struct buf *out,
                              enum imap_request (*found)(struct imap_server *s, struct buf *out));
+/* search_fuzzy.c */
+
+/* The words of a folded text, and what of a word a fuzzy search looks for. */
+size_t search_words(struct str folded, struct str words[SEARCH_WORDS_MAX]);
+struct str search_stem(struct str word);
+/* How well this hit fits; in the order of UIDs. False without memory. */
+bool search_note_score(struct search_command *search, const struct search_subject *subject);
+unsigned search_score(const struct search_command *search, uint32_t uid);
+/* " RELEVANCY (...)" */
+void search_write_scores(const struct search_command *search, const uint32_t *uids, size_t count,
+                         struct buf *out);
+
 /* search_narrow.c: asks a full-text index, if there is anything to ask, which of search->unknown may be hits; then reads those. */
 enum imap_request search_narrow(struct imap_server *s, struct buf *out);
 /* Asks for search->unknown, decides on each, and goes on with the hits. */
@@ -155,6 +191,8 @@ void search_write_extended(struct imap_server *s, struct buf *out, const uint32_
 /* " RETURN (...)", " CHARSET name" and the keys, to the end. False: the command has been answered, *request. */
 bool search_scan_keys(struct imap_server *s, struct imap_scan *scan, struct buf *out, const char *words,
                       enum imap_request *request);
+/* Whether scores are wanted only where there are any. False: the command has been answered, *request. */
+bool search_may_score(struct imap_server *s, struct buf *out, enum imap_request *request);
 /* UID or sequence number, as the command counts. */
 uint32_t search_number(const struct imap_server *s, uint32_t uid);
 

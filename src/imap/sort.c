@@ -15,6 +15,7 @@
 enum { CRITERIA_MAX = 16, KEY_TEXT_MAX = 255, TEXTS_MAX = 512 << 20 };
 
 enum criterion {
+    SORT_RELEVANCY, /* RFC 6203: the best first */
     SORT_ARRIVAL,
     SORT_SIZE,
     SORT_DATE, /* this and what follows need the header */
@@ -153,6 +154,7 @@ static bool take_item(struct imap_server *s, struct str header)
     for (size_t i = 0; i < sort->count; i++) {
         struct sort_key *key = &item->keys[i];
         switch (sort->criteria[i]) {
+        case SORT_RELEVANCY: key->number = 100 - search_score(search, item->uid); break;
         case SORT_ARRIVAL: key->number = search->message.internal_ms; break;
         case SORT_SIZE: key->number = search->message.size; break;
         case SORT_DATE: key->number = search_sent_ms(header, search->message.internal_ms); break;
@@ -287,6 +289,7 @@ static bool scan_criteria(struct imap_scan *scan, struct sort *sort)
                  {{"CC", 2}, SORT_CC},
                  {{"DATE", 4}, SORT_DATE},
                  {{"FROM", 4}, SORT_FROM},
+                 {{"RELEVANCY", 9}, SORT_RELEVANCY},
                  {{"SIZE", 4}, SORT_SIZE},
                  {{"SUBJECT", 7}, SORT_SUBJECT},
                  {{"TO", 2}, SORT_TO},
@@ -330,7 +333,9 @@ enum imap_request search_keys_of(struct imap_server *s, struct imap_scan *scan, 
     if (!search_parse(s, scan, s->wall_ms, &search->program)) {
         return search_bad(s, out, scan, words);
     }
-    return search_run(s, out, then);
+    enum imap_request request;
+    search->scored = search->scored || (search->give & SEARCH_RETURN_RELEVANCY) != 0;
+    return search_may_score(s, out, &request) ? search_run(s, out, then) : request;
 }
 
 enum imap_request imap_command_sort(struct imap_server *s, struct imap_scan *scan, struct buf *out)
@@ -346,6 +351,9 @@ enum imap_request imap_command_sort(struct imap_server *s, struct imap_scan *sca
     search->free_more = free_sort;
     if (!search_scan_return(scan, search) || !scan_criteria(scan, sort)) {
         return imap_bad(s, out, scan, "SORT takes criteria in brackets, a charset and search keys");
+    }
+    for (size_t i = 0; i < sort->count; i++) {
+        search->scored = search->scored || sort->criteria[i] == SORT_RELEVANCY;
     }
     return search_keys_of(s, scan, out, "SORT takes criteria in brackets, a charset and search keys", found);
 }

@@ -335,14 +335,11 @@ static void expect_narrowed(const char *search, const char *reply, unsigned ques
     assert_int_equal(d.bodies, bodies);
 }
 
-/* A full-text index says which messages need not be read; what it cannot know is read. */
-static void test_search_with_a_full_text_index(void **state)
+static void fill_texts(void)
 {
-    (void)state;
     static const char *const texts[] = {"Subject: The annual meeting\r\n\r\nWe shall meet in Berlin.\r\n",
                                         "Subject: Lunch\r\n\r\nThe meeting takes place in Hamburg.\r\n",
                                         "Subject: Dinner\r\n\r\nThe eleventh of May, in Berlin\r\n"};
-    log_in();
     driver_say(&d, STR("m CREATE Texts\r\n"), 0);
     for (size_t i = 0; i < 3; i++) {
         char command[256];
@@ -350,6 +347,52 @@ static void test_search_with_a_full_text_index(void **state)
         driver_say(&d, str_of(command), 0);
     }
     driver_say(&d, STR("m SELECT Texts\r\n"), 0);
+}
+
+/* RFC 6203 */
+static void test_fuzzy_search(void **state)
+{
+    (void)state;
+    log_in();
+    fill_texts();
+    assert_true(has_capability(" SEARCH=FUZZY"));
+    expect("a SEARCH TEXT \"Berlin meeting\"\r\n", "* SEARCH\r\na OK Searched\r\n");
+    expect("b SEARCH FUZZY TEXT \"Berlin meeting\"\r\n", "* SEARCH 1\r\nb OK Searched\r\n");
+    expect("c SEARCH FUZZY SUBJECT meetings\r\n", "* SEARCH 1\r\nc OK Searched\r\n");
+    expect("d SEARCH FUZZY (TEXT meetings NOT BODY \"Berlin shall\")\r\n", "* SEARCH 2\r\nd OK Searched\r\n");
+    expect("e SEARCH FUZZY TEXT meetings BODY \"Berlin shall\"\r\n", "* SEARCH\r\ne OK Searched\r\n");
+    expect("f SEARCH FUZZY OR BODY \"berlin may\" BODY places\r\n", "* SEARCH 2 3\r\nf OK Searched\r\n");
+    expect("g SEARCH FUZZY SMALLER 10\r\n", "* SEARCH\r\ng OK Searched\r\n");
+    expect("h SEARCH RETURN (RELEVANCY ALL) FUZZY TEXT \"meeting takes\"\r\n",
+           "* ESEARCH (TAG \"h\") ALL 2 RELEVANCY (100)\r\nh OK Searched\r\n");
+    expect("i SEARCH RETURN (RELEVANCY ALL) FUZZY TEXT \"the meetings\"\r\n",
+           "* ESEARCH (TAG \"i\") ALL 1:2 RELEVANCY (50 50)\r\ni OK Searched\r\n");
+    expect("j UID SORT RETURN (RELEVANCY ALL) (RELEVANCY) UTF-8 FUZZY BODY \"in berlin\"\r\n",
+           "* ESEARCH (TAG \"j\") UID ALL 1,3 RELEVANCY (100 100)\r\nj OK Searched\r\n");
+    expect("k UID SORT (REVERSE RELEVANCY) UTF-8 FUZZY OR BODY \"may in\" BODY \"in berlin\"\r\n",
+           "* SORT 1 3\r\nk OK Sorted\r\n");
+    expect("l UID SORT (RELEVANCY) UTF-8 FUZZY TEXT \"meeting the\"\r\n", "* SORT 1 2\r\nl OK Sorted\r\n");
+    expect("m UID SORT (RELEVANCY) UTF-8 FUZZY TEXT \"meeting takes the\"\r\n",
+           "* SORT 2\r\nm OK Sorted\r\n");
+    expect("n SEARCH RETURN (RELEVANCY) FUZZY ALL\r\n",
+           "* ESEARCH (TAG \"n\") RELEVANCY (100 100 100)\r\nn OK Searched\r\n");
+    expect("o SEARCH RETURN (PARTIAL 1:1 RELEVANCY) FUZZY TEXT meetings\r\n",
+           "* ESEARCH (TAG \"o\") PARTIAL (1:1 1) RELEVANCY (25)\r\no OK Searched\r\n");
+    expect("p ESEARCH IN (personal) RETURN (RELEVANCY ALL) FUZZY TEXT \"dinner\"\r\n",
+           "* ESEARCH (TAG \"p\" MAILBOX Texts UIDVALIDITY 1002) UID ALL 3 RELEVANCY (100)\r\np OK "
+           "Searched\r\n");
+    expect_some("q SEARCH RETURN (RELEVANCY) TEXT meetings\r\n", "q BAD ");
+    expect_some("r SORT (RELEVANCY) UTF-8 TEXT meetings\r\n", "r BAD ");
+    expect_some("s ESEARCH IN (personal) RETURN (RELEVANCY) TEXT meetings\r\n", "s BAD ");
+    driver_free(&d);
+}
+
+/* A full-text index says which messages need not be read; what it cannot know is read. */
+static void test_search_with_a_full_text_index(void **state)
+{
+    (void)state;
+    log_in();
+    fill_texts();
     expect_narrowed("a SEARCH BODY berlin\r\n", "* SEARCH 1 3\r\na OK Searched\r\n", 1, 2);
     expect_narrowed("b SEARCH TEXT MEETING\r\n", "* SEARCH 1 2\r\nb OK Searched\r\n", 1, 2);
     expect_narrowed("c SEARCH BODY meeting\r\n", "* SEARCH 2\r\nc OK Searched\r\n", 1, 2);
@@ -644,6 +687,7 @@ int main(void)
         cmocka_unit_test(test_replace),
         cmocka_unit_test(test_catenate),
         cmocka_unit_test(test_preview),
+        cmocka_unit_test(test_fuzzy_search),
         cmocka_unit_test(test_search_with_a_full_text_index),
         cmocka_unit_test(test_multisearch),
         cmocka_unit_test(test_contexts),
