@@ -12,6 +12,8 @@ struct watched_file {
     sqlite3_file *inner;
 };
 
+enum { UNLOCK_TRIES = 16 };
+
 static sqlite3_vfs layer;
 static sqlite3_vfs *standard;
 static const struct io *watcher;
@@ -84,9 +86,17 @@ static int file_lock(sqlite3_file *file, int kind)
     return watched(file)->inner->pMethods->xLock(watched(file)->inner, kind);
 }
 
+/*
+ * SQLite does not look at what giving a lock back comes to. One that the system kept, as after an interrupted call, would keep out
+ * all readers for good.
+ */
 static int file_unlock(sqlite3_file *file, int kind)
 {
-    return watched(file)->inner->pMethods->xUnlock(watched(file)->inner, kind);
+    int code = SQLITE_ERROR;
+    for (int tries = 0; tries < UNLOCK_TRIES && code != SQLITE_OK; tries++) {
+        code = watched(file)->inner->pMethods->xUnlock(watched(file)->inner, kind);
+    }
+    return code;
 }
 
 static int file_check_lock(sqlite3_file *file, int *result)
@@ -116,7 +126,12 @@ static int file_shm_map(sqlite3_file *file, int page, int size, int extend, void
 
 static int file_shm_lock(sqlite3_file *file, int offset, int count, int flags)
 {
-    return watched(file)->inner->pMethods->xShmLock(watched(file)->inner, offset, count, flags);
+    int tries = (flags & SQLITE_SHM_UNLOCK) != 0 ? UNLOCK_TRIES : 1;
+    int code = SQLITE_ERROR;
+    for (; tries > 0 && code != SQLITE_OK; tries--) {
+        code = watched(file)->inner->pMethods->xShmLock(watched(file)->inner, offset, count, flags);
+    }
+    return code;
 }
 
 static void file_shm_barrier(sqlite3_file *file)
