@@ -538,21 +538,30 @@ static uint64_t read_le(const char *at, unsigned width)
 }
 
 /* True: all parts have come. */
-static bool take_flags(struct imap_session *s, const struct mailbox_flags *m)
+static bool take_flags(struct imap_session *s, struct role_peer *peer, const struct mailbox_flags *m)
 {
     enum imap_answer answer = answer_of(m->result);
-    for (size_t at = 0; at + MAILBOX_FLAGS_SIZE <= m->entries.len; at += MAILBOX_FLAGS_SIZE) {
-        const char *e = m->entries.data + at;
-        if (!imap_server_entry(s->server, (uint32_t)read_le(e, 4), read_le(e + 4, 8), read_le(e + 12, 8))) {
-            answer = IMAP_UNAVAILABLE;
-            break;
+    bool more = answer == IMAP_DONE && m->next != 0;
+    /* The reader is at the next part while this one is taken. */
+    if (more) {
+        if (!ask_flags(s, m->next)) {
+            return true;
         }
+        channel_push(peer->channel);
+    }
+    for (size_t at = 0; at + MAILBOX_FLAGS_SIZE <= m->entries.len && !s->lost_part;
+         at += MAILBOX_FLAGS_SIZE) {
+        const char *e = m->entries.data + at;
+        s->lost_part =
+            !imap_server_entry(s->server, (uint32_t)read_le(e, 4), read_le(e + 4, 8), read_le(e + 12, 8));
     }
     /* What changed while parts were on their way is newer than the first of them. */
     s->first_modseq = s->first_modseq == 0 ? m->modseq : s->first_modseq;
-    if (answer == IMAP_DONE && m->next != 0) {
-        return !ask_flags(s, m->next);
+    if (more) {
+        return false;
     }
+    answer = s->lost_part ? IMAP_UNAVAILABLE : answer;
+    s->lost_part = false;
     if (answer == IMAP_DONE) {
         imap_server_keywords(s->server, m->keywords);
         imap_server_own_rights(s->server, m->rights);
@@ -682,7 +691,7 @@ void imap_session_answer(struct imap_session *s, struct role_peer *peer, const s
         opened(s, peer, message);
         all = true;
     } else if (type == &mailbox_flags_type && waiting == IMAP_ENTRIES) {
-        all = take_flags(s, message);
+        all = take_flags(s, peer, message);
     } else if (type == &mailbox_vanished_type && waiting == IMAP_ENTRIES) {
         take_vanished(s, ((const struct mailbox_vanished *)message)->ranges);
     } else if (type == &mailbox_message_type && waiting == IMAP_MESSAGES) {

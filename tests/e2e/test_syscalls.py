@@ -47,7 +47,7 @@ WRITE = {"pwrite64": "EIO ENOSPC EDQUOT", "fdatasync": "EIO ENOSPC", "fsync": "E
 INTERNET = {"socket": "EMFILE ENFILE ENOMEM", "connect": "ECONNREFUSED ETIMEDOUT ENETUNREACH EHOSTUNREACH EADDRNOTAVAIL EAGAIN",
             "setsockopt": "ENOMEM EINVAL", "getsockopt": "ENOMEM"}
 ROLES = {"smtpd-mx": (ACCEPT, APPEND), "smtpd-msa": (ACCEPT, APPEND), "imapd": (ACCEPT, APPEND), "store": (READ, WRITE), "reader": (READ,),
-         "relay": (INTERNET,), "keys": ()}
+         "relay": (INTERNET,), "keys": (), "indexer": ()}
 
 
 def every_case():
