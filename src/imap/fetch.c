@@ -6,6 +6,7 @@
 #include "message/envelope.h"
 #include "message/header.h"
 #include "message/mailtext.h"
+#include "message/msgid.h"
 
 static void free_fetch(void *data)
 {
@@ -94,6 +95,25 @@ static void write_binary(struct fetch *fetch, const struct fetch_item *item, str
     buf_free(&decoded);
 }
 
+/* The fields of a header that are needed, from the summary or from the message itself. */
+static struct str header_of(const struct fetch *fetch)
+{
+    struct str text = buf_str(&fetch->body);
+    return fetch->has_summary ? fetch->summary.texts[SUMMARY_FIELDS] : str_sub(text, 0, header_end(text));
+}
+
+static void write_thread_id(const struct fetch *fetch, struct buf *out)
+{
+    char thread[MSGID_THREAD_SIZE];
+    if (!msgid_thread(header_of(fetch), thread)) {
+        buf_append_lit(out, "NIL");
+        return;
+    }
+    buf_append_char(out, '(');
+    buf_append_str(out, str_of(thread));
+    buf_append_char(out, ')');
+}
+
 static void write_envelope(struct fetch *fetch, struct buf *out)
 {
     struct envelope envelope;
@@ -171,15 +191,7 @@ static void write_value(struct imap_server *s, struct fetch *fetch, const struct
         buf_append_str(out, message->email_id);
         buf_append_char(out, ')');
         break;
-    case FETCH_THREADID:
-        if (message->thread_id.len == 0) {
-            buf_append_lit(out, "NIL");
-            break;
-        }
-        buf_append_char(out, '(');
-        buf_append_str(out, message->thread_id);
-        buf_append_char(out, ')');
-        break;
+    case FETCH_THREADID: write_thread_id(fetch, out); break;
     case FETCH_ENVELOPE: write_envelope(fetch, out); break;
     case FETCH_BODY:
     case FETCH_BODYSTRUCTURE: write_structure(fetch, item->kind == FETCH_BODYSTRUCTURE, out); break;

@@ -305,6 +305,7 @@ static unsigned text_for(const struct fetch_item *item)
     case FETCH_BODY: return 1U << SUMMARY_BODY;
     case FETCH_BODYSTRUCTURE: return 1U << SUMMARY_BODYSTRUCTURE;
     case FETCH_PREVIEW: return 1U << SUMMARY_PREVIEW;
+    case FETCH_THREADID: return 1U << SUMMARY_FIELDS;
     case FETCH_SECTION: break;
     default: return 0;
     }

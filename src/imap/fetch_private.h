@@ -17,11 +17,11 @@ enum fetch_kind {
     FETCH_SIZE,
     FETCH_SAVEDATE,
     FETCH_EMAILID,
-    FETCH_THREADID,
     FETCH_ENVELOPE,
     FETCH_BODY, /* without section: the structure */
     FETCH_BODYSTRUCTURE,
     FETCH_PREVIEW,
+    FETCH_THREADID,
     FETCH_SECTION,
     FETCH_BINARY,
     FETCH_BINARY_SIZE

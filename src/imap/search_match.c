@@ -7,6 +7,7 @@
 #include "message/header.h"
 #include "message/mailtext.h"
 #include "message/mime.h"
+#include "message/msgid.h"
 
 enum { DAY_MS = 86400000, FIELD_TEXT_MAX = 1 << 20 };
 
@@ -100,6 +101,12 @@ static enum search_value match_header(const struct search_node *node, const stru
     return SEARCH_FALSE;
 }
 
+static enum search_value match_thread(const struct search_node *node, const struct search_subject *subject)
+{
+    char thread[MSGID_THREAD_SIZE];
+    return value_of(msgid_thread(subject->text, thread) && str_equal(node->text, str_of(thread)));
+}
+
 static enum search_value match_text(const struct search_node *node, const struct search_subject *subject)
 {
     struct mime mime = {.parts = NULL};
@@ -138,7 +145,6 @@ static enum search_value match_meta(const struct search_node *node, const struct
     case SEARCH_OLDER: return value_of(m->internal_ms <= node->number);
     case SEARCH_YOUNGER: return value_of(m->internal_ms > node->number);
     case SEARCH_EMAIL_ID: return value_of(str_equal(m->email_id, node->text));
-    case SEARCH_THREAD_ID: return value_of(m->thread_id.len > 0 && str_equal(m->thread_id, node->text));
     default:
         return value_of(
             compare_day(SEARCH_SAVED_BEFORE, node->op, (int64_t)(m->saved_ms / DAY_MS), node->number));
@@ -159,6 +165,7 @@ static enum search_value match_leaf(const struct search_node *node, const struct
     case SEARCH_SENT_BEFORE:
     case SEARCH_SENT_ON:
     case SEARCH_SENT_SINCE: return subject->has_header ? match_sent(node, subject) : SEARCH_UNKNOWN;
+    case SEARCH_THREAD_ID: return subject->has_header ? match_thread(node, subject) : SEARCH_UNKNOWN;
     case SEARCH_BODY:
     case SEARCH_TEXT: return subject->has_body ? match_text(node, subject) : SEARCH_UNKNOWN;
     default: return match_meta(node, subject->message);

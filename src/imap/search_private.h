@@ -41,12 +41,12 @@ enum search_op {
     SEARCH_SAVED_ON,
     SEARCH_SAVED_SINCE,
     SEARCH_EMAIL_ID,
-    SEARCH_THREAD_ID,
     /* What its header says. */
     SEARCH_HEADER, /* field, text */
     SEARCH_SENT_BEFORE,
     SEARCH_SENT_ON,
     SEARCH_SENT_SINCE,
+    SEARCH_THREAD_ID,
     /* All of it. */
     SEARCH_BODY,
     SEARCH_TEXT

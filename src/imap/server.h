@@ -134,7 +134,6 @@ struct imap_message {
     uint64_t internal_ms; /* wall clock */
     uint64_t saved_ms;    /* RFC 8514 */
     struct str email_id;  /* RFC 8474, hexadecimal */
-    struct str thread_id; /* empty: none */
     struct str summary; /* encoded, with all of ask.texts, well-formed; empty: not wanted, or there is none */
 };
 

@@ -1,7 +1,10 @@
 /* Message ids; see msgid.h. */
 #include "message/msgid.h"
 
+#include "message/header.h"
 #include "message/token.h"
+
+#include <stdio.h>
 
 /* The ">" that ends the id that begins behind `at`; SIZE_MAX if another "<", or nothing, comes first. */
 static size_t find_end(struct str text, size_t at)
@@ -80,4 +83,40 @@ bool msgid_append_normal(struct str id, struct buf *out)
         }
     }
     return buf_ok(out);
+}
+
+static bool first_id(struct str header, struct str name, struct str *id)
+{
+    struct header_field field;
+    if (!header_find(header, name, &field)) {
+        return false;
+    }
+    struct msgid_list list = {.text = field.value};
+    return msgid_next(&list, id);
+}
+
+/* FNV-1a: whoever wants to stand in another's thread just names it in References. */
+static uint64_t hash_of(struct str text, uint64_t hash)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        hash = (hash ^ (unsigned char)text.data[i]) * 0x100000001b3ULL;
+    }
+    return hash;
+}
+
+bool msgid_thread(struct str header, char thread[MSGID_THREAD_SIZE])
+{
+    struct header_field field;
+    struct str id;
+    struct buf normal = buf_make(1 << 20);
+    bool found = first_id(header, STR("References"), &id) || first_id(header, STR("In-Reply-To"), &id) ||
+                 (header_find(header, STR("Message-ID"), &field) && msgid_single(field.value, &id));
+    found = found && msgid_append_normal(id, &normal);
+    if (found) {
+        snprintf(thread, MSGID_THREAD_SIZE, "%016llx%016llx",
+                 (unsigned long long)hash_of(buf_str(&normal), 0xcbf29ce484222325ULL),
+                 (unsigned long long)hash_of(buf_str(&normal), 0x84222325cbf29ce4ULL));
+    }
+    buf_free(&normal);
+    return found;
 }

@@ -25,4 +25,12 @@ bool msgid_single(struct str value, struct str *id);
 /* Appends the id so that equal ids are equal bytes (RFC 5256, section 3): blanks, comments and needless quotes left out. */
 bool msgid_append_normal(struct str id, struct buf *out);
 
+/*
+ * The id of a message's thread (RFC 8474, section 5.2): made of the id of the message that began it, which is the first of its
+ * References, else that of In-Reply-To, else its own. It is the same wherever the message lies. False if the header has no id, or
+ * without memory.
+ */
+enum { MSGID_THREAD_SIZE = 33 };
+bool msgid_thread(struct str header, char thread[MSGID_THREAD_SIZE]);
+
 #endif

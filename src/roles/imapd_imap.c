@@ -597,7 +597,6 @@ static void take_message(struct imap_session *s, const struct mailbox_message *m
                                    .internal_ms = m->internal_ms,
                                    .saved_ms = m->saved_ms,
                                    .email_id = buf_str(&hex),
-                                   .thread_id = STR_EMPTY,
                                    .summary = m->summary};
     bool fine = imap_server_message(s->server, &message, out_of(s));
     if (fine && imap_message_has_octets(imap_server_ask(s->server), &message)) {

@@ -185,7 +185,6 @@ static void messages(struct driver *d, const struct imap_ask *ask, struct buf *o
                                        .internal_ms = m->internal_ms,
                                        .saved_ms = m->internal_ms,
                                        .email_id = STR("abc"),
-                                       .thread_id = STR_EMPTY,
                                        .summary = summary_of(m, ask, &chosen)};
         fine = imap_server_message(d->server, &message, out);
         if (fine && imap_message_has_octets(ask, &message)) {

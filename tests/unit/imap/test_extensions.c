@@ -322,6 +322,33 @@ static void test_preview(void **state)
     driver_free(&d);
 }
 
+/* RFC 8474: a thread has the id of the message that began it, wherever its messages lie. */
+static void test_thread_ids(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"Message-ID: <a@x>\r\n\r\nfirst",
+                                        "References: <a@x> <b@x>\r\nMessage-ID: <c@x>\r\n\r\nthird",
+                                        "In-Reply-To: < a@x >\r\nMessage-ID: <b@x>\r\n\r\nsecond",
+                                        "Message-ID: <z@x>\r\n\r\nother", "Subject: none\r\n\r\nno id"};
+    log_in();
+    driver_say(&d, STR("m CREATE Texts\r\n"), 0);
+    for (size_t i = 0; i < 5; i++) {
+        char command[256];
+        snprintf(command, sizeof(command), "m APPEND Texts {%zu+}\r\n%s\r\n", strlen(texts[i]), texts[i]);
+        driver_say(&d, str_of(command), 0);
+    }
+    driver_say(&d, STR("m SELECT Texts\r\n"), 0);
+#define THREAD_A "e6acaf1904e02fd47c1f9bf741a5694f"
+    expect("a FETCH 1:3 THREADID\r\n", "* 1 FETCH (THREADID (" THREAD_A "))\r\n* 2 FETCH (THREADID (" THREAD_A
+                                       "))\r\n* 3 FETCH (THREADID (" THREAD_A "))\r\na OK Fetched\r\n");
+    expect("b FETCH 5 (UID THREADID EMAILID)\r\n",
+           "* 5 FETCH (UID 5 THREADID NIL EMAILID (abc))\r\nb OK Fetched\r\n");
+    expect("c SEARCH THREADID " THREAD_A "\r\n", "* SEARCH 1 2 3\r\nc OK Searched\r\n");
+    expect("d SEARCH NOT THREADID " THREAD_A " 2:5\r\n", "* SEARCH 4 5\r\nd OK Searched\r\n");
+    expect("e SEARCH THREADID nothing\r\n", "* SEARCH\r\ne OK Searched\r\n");
+    driver_free(&d);
+}
+
 /* The same answer, and no more messages read than these. */
 static void expect_narrowed(const char *search, const char *reply, unsigned questions, unsigned bodies)
 {
@@ -687,6 +714,7 @@ int main(void)
         cmocka_unit_test(test_replace),
         cmocka_unit_test(test_catenate),
         cmocka_unit_test(test_preview),
+        cmocka_unit_test(test_thread_ids),
         cmocka_unit_test(test_fuzzy_search),
         cmocka_unit_test(test_search_with_a_full_text_index),
         cmocka_unit_test(test_multisearch),
