@@ -3,8 +3,10 @@
 
 #include "message/address.h"
 #include "message/header.h"
+#include "message/msgid.h"
 #include "message/path.h"
 #include "message/submit.h"
+#include "message/terms.h"
 #include "message/trace.h"
 
 static void run_addresses(struct str input)
@@ -56,7 +58,38 @@ static void run_removal(struct str input)
     buf_free(&message);
 }
 
+static void run_terms(struct str input)
+{
+    struct buf terms = buf_make((size_t)TERMS_MAX * TERM_SIZE_MAX);
+    (void)terms_of_message(input, &terms);
+    buf_free(&terms);
+}
+
+static void run_needle(struct str input)
+{
+    struct buf terms = buf_make(1 << 20);
+    (void)terms_of_needle(input, 12, &terms);
+    buf_free(&terms);
+}
+
+static void run_thread(struct str input)
+{
+    char thread[MSGID_THREAD_SIZE];
+    (void)msgid_thread(input, thread);
+}
+
+#define UTF8_TEXT "Content-Type: text/plain; charset=utf-8\r\n\r\n"
+
 static const struct growth_case cases[] = {
+    {"terms-words", UTF8_TEXT, "word ", "", run_terms},
+    {"terms-different", UTF8_TEXT,
+     "Lorem ipsum dolor sit amet, consectetuer adipiscing elit 0123456789 sed diam\r\n", "", run_terms},
+    {"terms-without-blanks", UTF8_TEXT, "\xe6\x9d\xb1\xe4\xba\xac", "", run_terms},
+    {"terms-marks", UTF8_TEXT, "\xcc\x81", "", run_terms},
+    {"terms-header", "", "Subject: =?utf-8?q?=C3=A9?=\r\n", "\r\n", run_terms},
+    {"terms-needle", "", "ab ", "", run_needle},
+    {"thread-references", "References: ", "<a@b> ", "\r\n\r\n", run_thread},
+    {"thread-comments", "Message-ID: ", "(", "<a@b>\r\n\r\n", run_thread},
     {"address-mailboxes", "", "a@b,", "", run_addresses},
     {"address-commas", "", ",", "", run_addresses},
     {"address-open-comments", "", "(", "", run_addresses},
