@@ -4,8 +4,10 @@ import imaplib
 import os
 import pathlib
 import poplib
+import re
 import shutil
 import smtplib
+import socket
 import ssl
 import subprocess
 
@@ -20,7 +22,7 @@ BODY = "Line one\r\n.dot\r\n..two dots\r\nlast\r\n"
 
 @pytest.fixture(scope="module")
 def server():
-    with Dev("--user", f"{USER}:{PASSWORD}") as running:
+    with Dev("--user", f"{USER}:{PASSWORD}", "--user", f"{MANY_USER}:{PASSWORD}") as running:
         running.authority = running.path("dev/ca.pem")
         yield running
 
@@ -212,9 +214,9 @@ def test_getmail(mailbox, retriever, port, tmp_path):
     assert subjects(box) == WANTED
 
 
-def mbsync(server, tmp_path):
+def mbsync(server, tmp_path, user=USER):
     (tmp_path / "mbsyncrc").write_text(
-        f"IMAPAccount a\nHost localhost\nPort {server.ports['imaps']}\nUser {USER}\nPass {PASSWORD}\nSSLType IMAPS\n"
+        f"IMAPAccount a\nHost localhost\nPort {server.ports['imaps']}\nUser {user}\nPass {PASSWORD}\nSSLType IMAPS\n"
         f"CertificateFile {server.authority}\n\nIMAPStore far\nAccount a\n\nMaildirStore near\nPath {tmp_path}/mail/\n"
         f"Inbox {tmp_path}/mail/INBOX\nSubFolders Verbatim\n\nChannel c\nFar :far:\nNear :near:\nPatterns *\nCreate Both\nExpunge Both\n"
         f"SyncState {tmp_path}/state/\n")
@@ -247,6 +249,80 @@ def test_mbsync_both_ways(mailbox, tmp_path):
     assert ["Subject: message 2\n" in path.read_text() for path in flagged] == [True]
     mbsync(mailbox, tmp_path)
     assert len(subjects(tmp_path / "mail" / "INBOX")) == 10
+
+
+MANY = 10000
+
+
+def far_flags(server):
+    """{subject number: flags} of INBOX, as a client reads them."""
+    client = imaplib.IMAP4_SSL("localhost", server.ports["imaps"], ssl_context=ssl.create_default_context(cafile=server.authority))
+    client.login(MANY_USER, PASSWORD)
+    client.select("INBOX", readonly=True)
+    found = {}
+    for part in client.fetch("1:*", "(FLAGS BODY.PEEK[HEADER.FIELDS (SUBJECT)])")[1]:
+        if isinstance(part, tuple):
+            flags = re.search(rb"FLAGS \(([^)]*)\)", part[0])[1].split()
+            found[int(part[1].split()[2])] = "".join(sorted(letter for flag, letter in FLAGS.items() if flag in flags))
+    client.logout()
+    return found
+
+
+def near_flags(inbox):
+    found = {}
+    for path in [*(inbox / "new").iterdir(), *(inbox / "cur").iterdir()]:
+        number = int(re.search(r"^Subject: many (\d+)$", path.read_text(), re.M)[1])
+        assert number not in found, number
+        found[number] = "".join(sorted(path.name.split(":2,")[1])) if ":2," in path.name else ""
+    return found
+
+
+FLAGS = {b"\\Flagged": "F", b"\\Answered": "R", b"\\Seen": "S"}
+MANY_USER = "many@example.org"
+
+
+@pytest.mark.slow
+def test_mbsync_of_many_messages(server, tmp_path):
+    """Ten thousand; then both sides change flags, remove and add, and are the same afterwards; another run changes nothing."""
+    box = tmp_path / "many.mbox"
+    box.write_text("".join(f"From a@b Tue Nov 24 10:00:00 2026\nFrom: <a@b.example>\nSubject: many {n}\n\nbody {n}\n\n" for n in range(MANY)))
+    server.command("import", MANY_USER, str(box), "--mailbox", "INBOX")
+    inbox = tmp_path / "mail" / "INBOX"
+    mbsync(server, tmp_path, MANY_USER)
+    near = near_flags(inbox)
+    assert len(near) == MANY and near == far_flags(server)
+    context = ssl.create_default_context(cafile=server.authority)
+    client = imaplib.IMAP4_SSL("localhost", server.ports["imaps"], ssl_context=context)
+    client.login(MANY_USER, PASSWORD)
+    client.select("INBOX")
+    validity = client.response("UIDVALIDITY")[1]
+    client.store("1001:3000", "+FLAGS.SILENT", r"(\Seen)")
+    client.store("2001:2500", "+FLAGS.SILENT", r"(\Flagged)")
+    client.store("9001:9500", "+FLAGS.SILENT", r"(\Deleted)")
+    client.expunge()
+    client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for n in range(MANY, MANY + 50):
+        client.append("INBOX", r"(\Flagged)", None, f"From: <a@b.example>\r\nSubject: many {n}\r\n\r\nbody\r\n".encode())
+    by_number = {int(re.search(r"many (\d+)", path.read_text())[1]): path for part in ("new", "cur") for path in (inbox / part).iterdir()}
+    for n in range(4000, 5000):
+        path = by_number[n]
+        path.rename(inbox / "cur" / (path.name.split(":")[0] + ":2,RS"))
+    for n in range(6000, 6300):
+        by_number[n].unlink()
+    for n in range(MANY + 100, MANY + 150):
+        (inbox / "cur" / f"{n}.made.here:2,S").write_text(f"From: <a@b.example>\nSubject: many {n}\n\nbody\n")
+    mbsync(server, tmp_path, MANY_USER)
+    near = near_flags(inbox)
+    assert near == far_flags(server)
+    assert len(near) == MANY - 500 - 300 + 50 + 50
+    assert [near[n] for n in (1000, 2000, 2500, 3000, 4000, 4999, MANY + 10, MANY + 110)] == ["S", "FS", "S", "", "RS", "RS", "F", "S"]
+    client.select("INBOX")
+    assert client.response("UIDVALIDITY")[1] == validity
+    client.logout()
+    files = {path: path.stat().st_mtime_ns for part in ("new", "cur") for path in (inbox / part).iterdir()}
+    mbsync(server, tmp_path, MANY_USER)
+    assert files == {path: path.stat().st_mtime_ns for part in ("new", "cur") for path in (inbox / part).iterdir()}
+    assert near == far_flags(server)
 
 
 def test_offlineimap(mailbox, tmp_path):
