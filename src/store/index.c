@@ -14,7 +14,8 @@ enum { TOUCHED_MAX = 64 << 20 };
 static void note_error(struct index *index, const char *what)
 {
     const char *why = index->db == NULL ? "out of memory" : sqlite3_errmsg(index->db);
-    sqlite3_snprintf(sizeof(index->error), index->error, "%s: %s", what, why);
+    /* The reason first: a statement may be longer than there is room for. */
+    sqlite3_snprintf(sizeof(index->error), index->error, "%s: %s", why, what);
 }
 
 static int execute(struct index *index, const char *sql)
