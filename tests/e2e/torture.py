@@ -31,7 +31,7 @@ TORTURE = os.environ.get("VEREDUS_TORTURE", "") != ""
 def torture_server(directory, sink_port=0, store="", settings="", sections="", processes="", **more):
     """A server with as many processes as usual that relays for remote.example, to a port of this machine if one is given."""
     route = f'route "remote.example" {{ host = "127.0.0.1" port = {sink_port} }}\n' if sink_port else ""
-    return Server(directory, store=store, settings=settings, relay='schedule = {"1s"} lifetime = "10m"', processes=processes,
+    return Server(directory, store=store, settings=settings, relay='schedule = {"1s"} lifetime = "5d"', processes=processes,
                   sections=f'domain "remote.example" {{ relay = true }}\n{route}{sections}', **more)
 
 
