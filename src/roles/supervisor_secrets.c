@@ -144,8 +144,11 @@ static bool make_both(uint32_t uid, int data_dir)
     if (uid == 0 || fstatat(data_dir, "store", &info, 0) == 0) {
         return make_as_store(uid, data_dir);
     }
-    bool fine = fstat(data_dir, &before) == 0 && setegid(uid) == 0 && fchown(data_dir, (uid_t)-1, uid) == 0 &&
-                fchmod(data_dir, 0775) == 0 && make_as_store(uid, data_dir);
+    if (fstat(data_dir, &before) != 0) {
+        return false;
+    }
+    bool fine = setegid(uid) == 0 && fchown(data_dir, (uid_t)-1, uid) == 0 && fchmod(data_dir, 0775) == 0 &&
+                make_as_store(uid, data_dir);
     int error = errno;
     fine = setegid(getgid()) == 0 && fchmod(data_dir, before.st_mode & 07777) == 0 &&
            fchown(data_dir, (uid_t)-1, before.st_gid) == 0 && fine;
