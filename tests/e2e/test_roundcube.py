@@ -106,6 +106,15 @@ def select(browser, subject):
     browser.click(f"#messagelist tbody tr:nth-child({number + 1}) td.subject")
 
 
+def move(browser, subject, mailbox):
+    """The page may load its list anew behind the click, and forget what was selected: then there is nothing to move yet."""
+    def selected():
+        select(browser, subject)
+        return browser.run("const selection = rcmail.message_list.get_selection(); if (selection.length !== 1) { return false; }"
+                           "rcmail.command('move', arguments[0]); return true", mailbox)
+    wait_until(selected, 20, f"{subject} is selected")
+
+
 def test_a_person_works_with_it(server, roundcube, browser, tmp_path):
     subjects = [subject for subject, _ in MESSAGES]
     wait_for_subjects(browser, subjects)
@@ -131,8 +140,7 @@ def test_a_person_works_with_it(server, roundcube, browser, tmp_path):
         wait_until(lambda: b"Rechnungen K&APY-ln" in b" ".join(session.list()[1]), 20, "the folder is there")
     browser.open(roundcube)
     wait_for_subjects(browser, subjects)
-    select(browser, "Invoice 4711")
-    browser.run("rcmail.command('move', 'Rechnungen K&APY-ln')")
+    move(browser, "Invoice 4711", "Rechnungen K&APY-ln")
     wait_for_subjects(browser, [subject for subject in subjects if subject != "Invoice 4711"])
     with imap(server) as session:
         session.select('"Rechnungen K&APY-ln"', readonly=True)
