@@ -14,7 +14,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { SECTIONS_MAX = 64, SECTION_NAME_MAX = 256 };
+/* Handshakes under way go on with the key that they began with, though the configuration is replaced several times meanwhile. */
+enum { SECTIONS_MAX = 64, SECTION_NAME_MAX = 256, KEYS_KEPT = 4 };
 
 /* Waits for the answer with this serial; answers to requests given up before are thrown away. */
 static bool await_answer(int fd, uint32_t serial, struct sign_answer *answer)
@@ -78,7 +79,7 @@ struct signing_key {
 struct section_keys {
     size_t name_len;
     char name[SECTION_NAME_MAX];
-    struct signing_key latest, previous;
+    struct signing_key keys[KEYS_KEPT]; /* the newest first */
 };
 
 struct key_ring {
@@ -101,8 +102,9 @@ void key_ring_free(struct key_ring *ring)
 {
     if (ring != NULL) {
         for (size_t i = 0; i < ring->count; i++) {
-            free_key(&ring->sections[i].latest);
-            free_key(&ring->sections[i].previous);
+            for (size_t k = 0; k < KEYS_KEPT; k++) {
+                free_key(&ring->sections[i].keys[k]);
+            }
         }
         mem_free(ring);
     }
@@ -125,6 +127,11 @@ static struct section_keys *section_named(struct key_ring *ring, struct str name
     return section;
 }
 
+static bool is_key(const struct signing_key *key, const unsigned char id[SIGN_KEY_ID_SIZE])
+{
+    return key->key != NULL && memcmp(key->id, id, SIGN_KEY_ID_SIZE) == 0;
+}
+
 bool key_ring_add(struct key_ring *ring, struct str name, struct str pem)
 {
     BIO *bio = pem.len > INT32_MAX ? NULL : BIO_new_mem_buf(pem.data, (int)pem.len);
@@ -136,31 +143,23 @@ bool key_ring_add(struct key_ring *ring, struct str name, struct str pem)
         free_key(&new);
         return false;
     }
-    bool same = section->latest.key != NULL && memcmp(section->latest.id, new.id, sizeof(new.id)) == 0;
-    if (same) {
+    if (is_key(&section->keys[0], new.id)) {
         free_key(&new);
         return true;
     }
-    free_key(&section->previous);
-    section->previous = section->latest;
-    section->latest = new;
+    free_key(&section->keys[KEYS_KEPT - 1]);
+    memmove(&section->keys[1], &section->keys[0], (KEYS_KEPT - 1) * sizeof(section->keys[0]));
+    section->keys[0] = new;
     return true;
-}
-
-static bool is_key(const struct signing_key *key, const unsigned char id[SIGN_KEY_ID_SIZE])
-{
-    return key->key != NULL && memcmp(key->id, id, SIGN_KEY_ID_SIZE) == 0;
 }
 
 static struct signing_key *find_key(struct key_ring *ring, const unsigned char id[SIGN_KEY_ID_SIZE])
 {
     for (size_t i = 0; i < ring->count; i++) {
-        struct section_keys *section = &ring->sections[i];
-        if (is_key(&section->latest, id)) {
-            return &section->latest;
-        }
-        if (is_key(&section->previous, id)) {
-            return &section->previous;
+        for (size_t k = 0; k < KEYS_KEPT; k++) {
+            if (is_key(&ring->sections[i].keys[k], id)) {
+                return &ring->sections[i].keys[k];
+            }
         }
     }
     return NULL;

@@ -17,7 +17,7 @@ bool remote_key_sign(void *context, const unsigned char *key_id, const char *dig
                      int padding, struct str data, struct buf *signature);
 
 /*
- * The private keys that keys holds. Each tls section has the one that came last and the one before it: while a new certificate
+ * The private keys that keys holds. Each tls section has the one that came last and some before it: while a new certificate
  * comes into force, some handshakes are under way with the old one.
  */
 struct key_ring;
