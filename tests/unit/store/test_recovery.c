@@ -123,6 +123,27 @@ static void test_same(void **state)
     }
 }
 
+/* A crash between a segment's file and the commit of its row leaves a file that nothing speaks of. */
+static void test_left_over_file(void **state)
+{
+    (void)state;
+    struct reindex_counts counts;
+    open_store(3);
+    for (int origin = 1; origin <= SEGMENT_COPIES; origin += SEGMENT_COPIES - 1) {
+        char name[64];
+        snprintf(name, sizeof(name), "segments/%016llx.log", 99999ULL << 4 | (unsigned)origin);
+        int fd = open(name, O_CREAT | O_WRONLY | O_EXCL, 0640);
+        assert_true(fd >= 0);
+        close(fd);
+    }
+    expect_well();
+    workload_end(&w);
+    reindex(&counts);
+    expect_well();
+    assert_true(workload_check(&w));
+    close_store();
+}
+
 /* Without its index, as the command finds it. */
 static void test_no_index(void **state)
 {
@@ -387,13 +408,11 @@ static void test_older_index(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_same),
-                                       cmocka_unit_test(test_no_index),
-                                       cmocka_unit_test(test_rows),
-                                       cmocka_unit_test(test_damaged_record),
-                                       cmocka_unit_test(test_damaged_events),
-                                       cmocka_unit_test(test_imitation),
-                                       cmocka_unit_test(test_damaged_summary),
-                                       cmocka_unit_test(test_older_index)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_same),           cmocka_unit_test(test_left_over_file),
+        cmocka_unit_test(test_no_index),       cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_damaged_record), cmocka_unit_test(test_damaged_events),
+        cmocka_unit_test(test_imitation),      cmocka_unit_test(test_damaged_summary),
+        cmocka_unit_test(test_older_index)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
