@@ -158,7 +158,9 @@ void driver_prepare(struct driver *d, const struct role_module *module, const ch
     d->control_far = pair[1];
     d->role.control = channel_open(d->role.loop, pair[0], &control_to_role, &handler, d, "supervisor");
     driver_require(d->role.control != NULL);
-    memset(d->grant_key, 7, sizeof(d->grant_key));
+    for (size_t i = 0; i < sizeof(d->grant_key); i++) {
+        d->grant_key[i] = (unsigned char)(7 + 37 * i); /* not what repeating one octet makes */
+    }
 }
 
 void driver_start(struct driver *d)
@@ -508,11 +510,25 @@ void driver_run(struct driver *d, struct input *input)
     driver_pass(d);
 }
 
+/* The fuzzer finds the secrets, since it sees what memmem() compares; what a peer says first, it may hear again. */
+static bool holds_secret(const struct driver *d, const uint8_t *data, size_t size)
+{
+    for (size_t i = 0; i < d->secret_count; i++) {
+        if (memmem(data, size, d->secrets[i].octets, d->secrets[i].len) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void driver_one(struct driver *d, void (*set_up)(void), const uint8_t *data, size_t size)
 {
     struct input input = {data, size};
     if (d->role.loop == NULL) {
         set_up();
+    }
+    if (holds_secret(d, data, size)) {
+        return;
     }
     driver_pass(d);
     driver_run(d, &input);

@@ -13,14 +13,13 @@ static const char config_text[] = "hostname = \"mail.example.org\"\n"
 static const char route_password[] = "the password of the smarthost";
 
 static struct driver driver;
-static unsigned char pepper[32];
+static const char pepper[] = "a pepper of thirty-two octets...";
 
 static void set_up(void)
 {
-    memset(pepper, 0x5a, sizeof(pepper));
     driver_prepare(&driver, &role_keys, config_text);
     driver_secret(&driver, SECRET_GRANT_KEY, "", driver.grant_key, sizeof(driver.grant_key));
-    driver_secret(&driver, SECRET_PEPPER, "", pepper, sizeof(pepper));
+    driver_secret(&driver, SECRET_PEPPER, "", pepper, sizeof(pepper) - 1);
     driver_secret(&driver, SECRET_ROUTE_PASSWORD, "secret", route_password, sizeof(route_password) - 1);
     driver_start(&driver);
     driver_add_peer(&driver, ROLE_SMTPD_MSA, &auth_to_keys);
@@ -28,7 +27,7 @@ static void set_up(void)
     driver_add_peer(&driver, ROLE_RELAY, &route_secret_to_keys);
     driver_add_peer(&driver, ROLE_STORE, &credential_to_keys);
     driver_forbid(&driver, route_password, sizeof(route_password) - 1, ROLE_RELAY);
-    driver_forbid(&driver, pepper, sizeof(pepper), ROLE_SUPERVISOR);
+    driver_forbid(&driver, pepper, sizeof(pepper) - 1, ROLE_SUPERVISOR);
     driver_forbid(&driver, driver.grant_key, sizeof(driver.grant_key), ROLE_SUPERVISOR);
 }
 
