@@ -14,6 +14,7 @@ const struct imap_command imap_commands[] = {
     {{"ENABLE", 6}, IMAP_LOGGED_IN, 0, imap_command_enable},
     {{"NAMESPACE", 9}, IMAP_LOGGED_IN, 0, imap_command_namespace},
     {{"IDLE", 4}, IMAP_LOGGED_IN, 0, imap_command_idle},
+    {{"NOTIFY", 6}, IMAP_LOGGED_IN, 0, imap_command_notify},
     {{"COMPRESS", 8}, IMAP_LOGGED_IN, 0, imap_command_compress},
     {{"LIST", 4}, IMAP_LOGGED_IN, 0, imap_command_list},
     {{"LSUB", 4}, IMAP_LOGGED_IN, 0, imap_command_lsub},
@@ -61,7 +62,7 @@ static const char after_login[] =
     "SEARCH=FUZZY BINARY SAVEDATE OBJECTID UTF8=ACCEPT MULTIAPPEND "
     "UIDONLY INPROGRESS CATENATE REPLACE PREVIEW MULTISEARCH "
     "CONTEXT=SEARCH CONTEXT=SORT QUOTA QUOTA=RES-STORAGE METADATA LIST-METADATA "
-    "ACL RIGHTS=kxte LIST-MYRIGHTS";
+    "ACL RIGHTS=kxte LIST-MYRIGHTS NOTIFY";
 
 void imap_capabilities(const struct imap_server *s, struct buf *out)
 {
@@ -207,6 +208,7 @@ enum imap_request imap_command_idle(struct imap_server *s, struct imap_scan *sca
     }
     buf_append_lit(out, "+ Idling; DONE ends it\r\n");
     s->idling = true;
+    s->news = s->news || s->selected.view.gone > 0; /* that NOTIFY's SELECTED-DELAYED has kept back */
     imap_reader_reset(s);
     return IMAP_INPUT;
 }

@@ -2,6 +2,7 @@
  * Searches whose results are kept up to date (RFC 5267, section 4.3): each holds its program and the UIDs that match, and looks
  * again at every message that has changed since. For SEARCH alone: the order of a SORT is not kept, which NOUPDATE says.
  */
+#include "imap/fetch_private.h"
 #include "imap/search_private.h"
 
 #include "base/mem.h"
@@ -18,6 +19,9 @@ struct imap_context {
     struct search_program program;
     struct imap_set members; /* UIDs */
     uint64_t modseq;         /* changes up to this one have been looked at */
+    struct fetch *items;     /* that are told of new messages; NULL: none */
+    struct imap_set
+        fresh; /* new messages that have come into the result, of which they are still to be told */
     /* The update under way. */
     struct imap_set good;    /* changed, and match */
     struct imap_set unknown; /* have to be read */
@@ -31,6 +35,8 @@ static void free_context(struct imap_context *c)
     imap_set_free(&c->good);
     imap_set_free(&c->unknown);
     imap_set_free(&c->asked);
+    imap_set_free(&c->fresh);
+    mem_free(c->items);
     arena_free(&c->arena);
     mem_free(c);
 }
@@ -60,26 +66,52 @@ bool imap_context_exists(struct imap_server *s, struct str tag)
     return *find(s, tag) != NULL;
 }
 
+bool imap_context_scan_items(struct imap_server *s, struct imap_scan *scan, struct str *items)
+{
+    struct imap_scan ahead = *scan;
+    if (!imap_scan_space(&ahead) || imap_scan_peek(&ahead) != '(') {
+        return true;
+    }
+    struct fetch *fetch = mem_new(struct fetch);
+    struct str text = ahead.rest;
+    *scan = ahead;
+    bool fine = fetch != NULL && fetch_parse_items(s, scan, fetch);
+    *items = str_sub(text, 0, text.len - scan->rest.len);
+    mem_free(fetch);
+    return fine;
+}
+
+static bool parse_items(struct imap_server *s, struct imap_context *c, struct str items)
+{
+    struct imap_scan scan = imap_scan_make(items, &s->arena, true);
+    if (items.len == 0) {
+        return true;
+    }
+    c->items = mem_new(struct fetch);
+    return c->items != NULL && items.data != NULL && fetch_parse_items(s, &scan, c->items);
+}
+
 /* The program is read again, from a copy of its keys, into memory that stays. */
-static bool parse(struct imap_server *s, struct imap_context *c, struct str keys)
+static bool parse(struct imap_server *s, struct imap_context *c, struct str keys, struct str items)
 {
     struct str copy = arena_copy(&c->arena, keys);
     struct str charset = s->search_charset;
     c->tag = arena_copy(&c->arena, s->tag);
+    items = arena_copy(&c->arena, items);
     if (copy.data == NULL || c->tag.data == NULL) {
         return false;
     }
     struct arena command = s->arena;
     s->arena = c->arena;
     struct imap_scan scan = imap_scan_make(copy, &s->arena, true);
-    bool fine = search_parse(s, &scan, s->wall_ms, &c->program);
+    bool fine = search_parse(s, &scan, s->wall_ms, &c->program) && parse_items(s, c, items);
     c->arena = s->arena;
     s->arena = command;
     s->search_charset = charset;
     return fine;
 }
 
-static bool add(struct imap_server *s, struct str keys, const uint32_t *uids, size_t count)
+static bool add(struct imap_server *s, struct str keys, struct str items, const uint32_t *uids, size_t count)
 {
     size_t contexts = 0;
     for (const struct imap_context *c = s->selected.contexts; c != NULL; c = c->next) {
@@ -92,7 +124,7 @@ static bool add(struct imap_server *s, struct str keys, const uint32_t *uids, si
     c->arena = arena_make(CONTEXT_ARENA_MAX);
     c->by_uid = s->by_uid;
     c->modseq = s->selected.view.modseq;
-    bool fine = parse(s, c, keys);
+    bool fine = parse(s, c, keys, items);
     for (size_t i = 0; i < count && fine; i++) {
         fine = imap_set_append(&c->members, uids[i], uids[i]);
     }
@@ -104,10 +136,10 @@ static bool add(struct imap_server *s, struct str keys, const uint32_t *uids, si
     return true;
 }
 
-void imap_context_add(struct imap_server *s, struct str keys, const uint32_t *uids, size_t count,
-                      struct buf *out)
+void imap_context_add(struct imap_server *s, struct str keys, struct str items, const uint32_t *uids,
+                      size_t count, struct buf *out)
 {
-    if (uids == NULL || !add(s, keys, uids, count)) {
+    if (uids == NULL || !add(s, keys, items, uids, count)) {
         buf_append_lit(out, "* NO [NOUPDATE ");
         imap_string_write(s, s->tag, out);
         buf_append_lit(out, "] This result is not kept up to date\r\n");
@@ -201,6 +233,7 @@ static void settle(struct imap_server *s, struct imap_context *c, struct buf *ou
         bool is = imap_set_contains(&c->asked, uid) ? imap_set_contains(&c->good, uid) : was;
         fine = (!is || imap_set_append(&members, uid, uid)) &&
                (!is || was || imap_set_append(&added, uid, uid)) &&
+               (!is || was || c->items == NULL || i < s->new_from || imap_set_append(&c->fresh, uid, uid)) &&
                (is || !was || imap_set_append(&removed, uid, uid));
     }
     out->failed = out->failed || !fine;
@@ -345,13 +378,32 @@ static enum imap_request update_next(struct imap_server *s, struct buf *out)
         s->ask.length = header_only ? SEARCH_HEADER_MAX : UINT64_MAX;
         return imap_ask(s, IMAP_MESSAGES, read_all);
     }
-    return s->after_sync(s, out);
+    return imap_notify_fetch(s, out);
 }
 
 enum imap_request imap_contexts_update(struct imap_server *s, struct buf *out)
 {
     s->context = s->selected.contexts;
     return update_next(s, out);
+}
+
+static enum imap_request fresh_fetched(struct imap_server *s, struct buf *out)
+{
+    imap_forget_work(s);
+    return imap_contexts_fetch(s, out);
+}
+
+enum imap_request imap_contexts_fetch(struct imap_server *s, struct buf *out)
+{
+    for (struct imap_context *c = s->selected.contexts; c != NULL; c = c->next) {
+        if (c->fresh.count > 0) {
+            imap_forget_work(s);
+            s->uids = c->fresh;
+            c->fresh = imap_set_make();
+            return imap_fetch_news(s, c->items, fresh_fetched, out);
+        }
+    }
+    return s->after_sync(s, out);
 }
 
 enum imap_request imap_command_cancelupdate(struct imap_server *s, struct imap_scan *scan, struct buf *out)

@@ -328,6 +328,9 @@ static bool bytes_came(struct imap_server *s, struct str bytes, bool last, struc
 static enum imap_request fetched(struct imap_server *s, struct buf *out)
 {
     const struct fetch *fetch = s->data;
+    if (fetch->then != NULL) {
+        return fetch->then(s, out);
+    }
     if (s->answer != IMAP_DONE) {
         return imap_no_answer(s, out, s->answer, false);
     }
@@ -387,6 +390,21 @@ static enum imap_request begin_fetch(struct imap_server *s, struct buf *out)
         }
     }
     return imap_ask(s, IMAP_MESSAGES, fetched);
+}
+
+enum imap_request imap_fetch_news(struct imap_server *s, const struct fetch *items,
+                                  enum imap_request (*then)(struct imap_server *s, struct buf *out),
+                                  struct buf *out)
+{
+    struct fetch *fetch = imap_command_data(s, sizeof(*fetch), free_fetch);
+    if (fetch == NULL) {
+        s->answer = IMAP_UNAVAILABLE;
+        return then(s, out);
+    }
+    *fetch = *items;
+    fetch->body = buf_make(s->settings->append_max + 2 * IMAP_LINE_MAX);
+    fetch->then = then;
+    return begin_fetch(s, out);
 }
 
 /* Seeing a message marks it as seen: first, so that the reply can tell. */

@@ -281,6 +281,15 @@ static bool has_item(const struct fetch *fetch, enum fetch_kind kind)
     return false;
 }
 
+bool fetch_parse_items(struct imap_server *s, struct imap_scan *scan, struct fetch *fetch)
+{
+    if (imap_scan_peek(scan) != '(') {
+        scan->why = "items in brackets";
+        return false;
+    }
+    return scan_items(s, scan, fetch);
+}
+
 bool fetch_parse(struct imap_server *s, struct imap_scan *scan, struct fetch *fetch)
 {
     static const enum fetch_kind uid = FETCH_UID;

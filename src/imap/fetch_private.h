@@ -62,10 +62,21 @@ struct fetch {
     struct mime mime;
     bool parsed;
     bool refused; /* BINARY of an unknown encoding: NO [UNKNOWN-CTE] */
+    /* What comes behind it, where it is no command. */
+    enum imap_request (*then)(struct imap_server *s, struct buf *out);
 };
 
 /* Reads all behind the set of messages. False: scan->why says what was expected. */
 bool fetch_parse(struct imap_server *s, struct imap_scan *scan, struct fetch *fetch);
+/* Reads "(item item)" alone. */
+bool fetch_parse_items(struct imap_server *s, struct imap_scan *scan, struct fetch *fetch);
+/*
+ * Tells these items of the messages of server->uids, without setting \Seen, then goes on with `then`; server->answer says whether
+ * all could be told.
+ */
+enum imap_request imap_fetch_news(struct imap_server *s, const struct fetch *items,
+                                  enum imap_request (*then)(struct imap_server *s, struct buf *out),
+                                  struct buf *out);
 /* The section of a URL: what FETCH has in square brackets. */
 bool fetch_section_of_url(struct imap_server *s, struct str text, struct fetch_item *item);
 /*

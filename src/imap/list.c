@@ -3,10 +3,7 @@
  * account's mailboxes and choose from them here.
  */
 #include "imap/metadata_private.h"
-
-#include "base/mem.h"
-
-#include <stdlib.h>
+#include "imap/rows_private.h"
 
 enum { PATTERNS_MAX = 32 };
 
@@ -19,20 +16,6 @@ enum list_return {
     RETURN_METADATA = 16,
     RETURN_MYRIGHTS = 32 /* RFC 8440 */
 };
-enum status_item {
-    STATUS_MESSAGES = 1,
-    STATUS_UIDNEXT = 2,
-    STATUS_UIDVALIDITY = 4,
-    STATUS_UNSEEN = 8,
-    STATUS_DELETED = 16,
-    STATUS_SIZE = 32,
-    STATUS_HIGHESTMODSEQ = 64,
-    STATUS_RECENT = 128,
-    STATUS_MAILBOXID = 256,
-    STATUS_APPENDLIMIT = 512,
-    STATUS_DELETED_STORAGE = 1024 /* RFC 9208 */
-};
-
 struct imap_list {
     bool extended; /* RFC 5258: LIST with options, or several patterns */
     bool lsub;
@@ -57,176 +40,10 @@ static void free_list(void *data)
     buf_free(&list->values);
 }
 
-static const struct {
-    struct str name;
-    uint32_t use;
-} special_uses[] = {{{"\\All", 4}, IMAP_USE_ALL},       {{"\\Archive", 8}, IMAP_USE_ARCHIVE},
-                    {{"\\Drafts", 7}, IMAP_USE_DRAFTS}, {{"\\Flagged", 8}, IMAP_USE_FLAGGED},
-                    {{"\\Junk", 5}, IMAP_USE_JUNK},     {{"\\Sent", 5}, IMAP_USE_SENT},
-                    {{"\\Trash", 6}, IMAP_USE_TRASH},   {{"\\Important", 10}, IMAP_USE_IMPORTANT}};
-
-uint32_t imap_special_use_of(struct str name)
-{
-    for (size_t i = 0; i < sizeof(special_uses) / sizeof(special_uses[0]); i++) {
-        if (str_equal_nocase(name, special_uses[i].name)) {
-            return special_uses[i].use;
-        }
-    }
-    return 0;
-}
-
-static const struct {
-    struct str name;
-    unsigned item;
-} status_items[] = {{{"MESSAGES", 8}, STATUS_MESSAGES},
-                    {{"UIDNEXT", 7}, STATUS_UIDNEXT},
-                    {{"UIDVALIDITY", 11}, STATUS_UIDVALIDITY},
-                    {{"UNSEEN", 6}, STATUS_UNSEEN},
-                    {{"DELETED", 7}, STATUS_DELETED},
-                    {{"SIZE", 4}, STATUS_SIZE},
-                    {{"HIGHESTMODSEQ", 13}, STATUS_HIGHESTMODSEQ},
-                    {{"RECENT", 6}, STATUS_RECENT},
-                    {{"MAILBOXID", 9}, STATUS_MAILBOXID},
-                    {{"APPENDLIMIT", 11}, STATUS_APPENDLIMIT},
-                    {{"DELETED-STORAGE", 15}, STATUS_DELETED_STORAGE}};
-enum { STATUS_ITEMS = sizeof(status_items) / sizeof(status_items[0]) };
-
-/* "(MESSAGES UNSEEN)" */
-static bool scan_items(struct imap_scan *scan, unsigned *items)
-{
-    struct str word;
-    if (!imap_scan_char(scan, '(')) {
-        return false;
-    }
-    while (imap_scan_peek(scan) != ')') {
-        size_t i = 0;
-        if (!imap_scan_atom(scan, &word)) {
-            return false;
-        }
-        while (i < STATUS_ITEMS && !str_equal_nocase(word, status_items[i].name)) {
-            i++;
-        }
-        if (i == STATUS_ITEMS || (imap_scan_peek(scan) != ')' && !imap_scan_space(scan))) {
-            scan->why = "an item that STATUS knows";
-            return false;
-        }
-        *items |= status_items[i].item;
-    }
-    return imap_scan_char(scan, ')');
-}
-
-static void write_item(const struct imap_server *s, const struct imap_row *row, unsigned item,
-                       struct buf *out)
-{
-    switch (item) {
-    case STATUS_MESSAGES: buf_append_u64(out, row->messages); break;
-    case STATUS_UIDNEXT: buf_append_u64(out, row->uid_next); break;
-    case STATUS_UIDVALIDITY: buf_append_u64(out, row->uid_validity); break;
-    case STATUS_UNSEEN: buf_append_u64(out, row->unseen); break;
-    case STATUS_DELETED: buf_append_u64(out, row->deleted); break;
-    case STATUS_SIZE: buf_append_u64(out, row->octets); break;
-    case STATUS_HIGHESTMODSEQ: buf_append_u64(out, row->modseq); break;
-    case STATUS_DELETED_STORAGE: buf_append_u64(out, (row->deleted_octets + 1023) / 1024); break;
-    case STATUS_RECENT: buf_append_u64(out, row->recent); break;
-    case STATUS_MAILBOXID:
-        buf_append_char(out, '(');
-        imap_write_id(row->id, out);
-        buf_append_char(out, ')');
-        break;
-    default: buf_append_u64(out, s->settings->append_max); break;
-    }
-}
-
-static void write_status(const struct imap_server *s, const struct imap_row *row, unsigned items,
-                         struct buf *out)
-{
-    bool first = true;
-    buf_append_lit(out, "* STATUS ");
-    imap_name_write(s, row->name, out);
-    buf_append_lit(out, " (");
-    for (size_t i = 0; i < STATUS_ITEMS; i++) {
-        if ((items & status_items[i].item) != 0) {
-            if (!first) {
-                buf_append_char(out, ' ');
-            }
-            first = false;
-            buf_append_str(out, status_items[i].name);
-            buf_append_char(out, ' ');
-            write_item(s, row, status_items[i].item, out);
-        }
-    }
-    buf_append_lit(out, ")\r\n");
-}
-
-/* Rows. */
-
-static int compare_rows(const void *a, const void *b)
-{
-    const struct imap_kept_row *left = a;
-    const struct imap_kept_row *right = b;
-    return str_compare(left->row.name, right->row.name);
-}
-
-static void sort_rows(struct imap_server *s)
-{
-    if (s->row_count > 1) {
-        qsort(s->rows, s->row_count, sizeof(*s->rows), compare_rows);
-    }
-}
-
-static bool is_below(struct str name, struct str parent)
-{
-    return name.len > parent.len && name.data[parent.len] == '/' && str_starts(name, parent);
-}
-
-/* The index of the first of so many rows that does not sort before `name`. */
-static size_t find_row(const struct imap_server *s, size_t count, struct str name)
-{
-    size_t low = 0;
-    size_t high = count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (str_compare(s->rows[middle].row.name, name) < 0) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low;
-}
-
-/* Names below sort behind "name/": between may be others ("name-x"). */
-static size_t first_below(const struct imap_server *s, struct str name)
-{
-    size_t low = 0;
-    size_t high = s->row_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        struct str other = s->rows[middle].row.name;
-        int order = str_compare(str_sub(other, 0, name.len), name);
-        if (order < 0 ||
-            (order == 0 && (other.len <= name.len || (unsigned char)other.data[name.len] < '/'))) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low;
-}
-
-static bool has_children(const struct imap_server *s, struct str name)
-{
-    for (size_t i = first_below(s, name); i < s->row_count && is_below(s->rows[i].row.name, name); i++) {
-        if (s->rows[i].row.exists) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static bool has_subscribed_child(const struct imap_server *s, const struct imap_list *list, struct str name)
 {
-    for (size_t i = first_below(s, name); i < s->row_count && is_below(s->rows[i].row.name, name); i++) {
+    for (size_t i = imap_first_below(s, name); i < s->row_count && imap_is_below(s->rows[i].row.name, name);
+         i++) {
         bool matches = false;
         for (size_t p = 0; p < list->pattern_count; p++) {
             matches = matches || imap_name_matches(s->rows[i].row.name, list->patterns[p]);
@@ -240,38 +57,14 @@ static bool has_subscribed_child(const struct imap_server *s, const struct imap_
 
 /* LIST. */
 
-static void write_attribute(struct str name, bool *first, struct buf *out)
-{
-    if (!*first) {
-        buf_append_char(out, ' ');
-    }
-    *first = false;
-    buf_append_str(out, name);
-}
-
 static void write_attributes(const struct imap_server *s, const struct imap_list *list,
                              const struct imap_row *row, struct buf *out)
 {
-    bool first = true;
-    buf_append_char(out, '(');
-    if (!row->exists) {
-        write_attribute(list->lsub || !list->extended ? STR("\\Noselect") : STR("\\NonExistent"), &first,
-                        out);
-    }
-    if ((list->give & RETURN_CHILDREN) != 0) {
-        write_attribute(has_children(s, row->name) ? STR("\\HasChildren") : STR("\\HasNoChildren"), &first,
-                        out);
-    }
-    if (row->subscribed && (list->give & RETURN_SUBSCRIBED) != 0) {
-        write_attribute(STR("\\Subscribed"), &first, out);
-    }
-    for (size_t i = 0;
-         (list->give & RETURN_SPECIAL) != 0 && i < sizeof(special_uses) / sizeof(special_uses[0]); i++) {
-        if ((row->special_use & special_uses[i].use) != 0) {
-            write_attribute(special_uses[i].name, &first, out);
-        }
-    }
-    buf_append_char(out, ')');
+    unsigned attributes = list->lsub || !list->extended ? ATTRIBUTE_NOSELECT : ATTRIBUTE_NONEXISTENT;
+    attributes |= (list->give & RETURN_CHILDREN) != 0 ? ATTRIBUTE_CHILDREN : 0U;
+    attributes |= (list->give & RETURN_SUBSCRIBED) != 0 ? ATTRIBUTE_SUBSCRIBED : 0U;
+    attributes |= (list->give & RETURN_SPECIAL) != 0 ? ATTRIBUTE_SPECIAL : 0U;
+    imap_write_attributes(s, row, attributes, out);
 }
 
 /* RFC 9590: the metadata of a mailbox that is listed. */
@@ -309,7 +102,7 @@ static void write_list(const struct imap_server *s, struct imap_list *list, cons
     }
     buf_append_lit(out, "\r\n");
     if (row->exists && (list->give & RETURN_STATUS) != 0 && (row->rights & RIGHT_READ) != 0) {
-        write_status(s, row, list->items, out);
+        imap_write_status(s, row, list->items, out);
     }
     if (row->exists && (list->give & RETURN_MYRIGHTS) != 0) {
         imap_tell_my_rights(s, row->name, row->rights, out);
@@ -330,7 +123,7 @@ static void tell_row(const struct imap_server *s, struct imap_list *list, const 
         return;
     }
     /* What leads to mailboxes of others has to be found by those who look at one level after the other. */
-    bool leads = !row->exists && is_other_users(row->name) && has_children(s, row->name);
+    bool leads = !row->exists && is_other_users(row->name) && imap_has_children(s, row->name);
     bool selected = row->exists || leads;
     bool childinfo = false;
     if ((list->select & SELECT_SUBSCRIBED) != 0) {
@@ -352,10 +145,10 @@ static void tell_lsub_parents(const struct imap_server *s, struct imap_list *lis
     for (size_t i = 0; i < name.len; i++) {
         struct str parent = str_sub(name, 0, i);
         if (name.data[i] != '/' ||
-            (at > 0 && is_below(s->rows[at - 1].row.name, parent) && s->rows[at - 1].row.subscribed)) {
+            (at > 0 && imap_is_below(s->rows[at - 1].row.name, parent) && s->rows[at - 1].row.subscribed)) {
             continue;
         }
-        size_t found = find_row(s, s->row_count, parent);
+        size_t found = imap_find_row(s->rows, s->row_count, parent);
         bool known = found < s->row_count && str_equal(s->rows[found].row.name, parent) &&
                      s->rows[found].row.subscribed;
         struct imap_row row = {.name = parent};
@@ -408,9 +201,9 @@ static bool add_parents(struct imap_server *s)
             if (s->rows[at].row.name.data[i] != '/') {
                 continue;
             }
-            size_t found = find_row(s, count, parent);
+            size_t found = imap_find_row(s->rows, count, parent);
             bool known = (found < count && str_equal(s->rows[found].row.name, parent)) ||
-                         (before < count && is_below(s->rows[before].row.name, parent));
+                         (before < count && imap_is_below(s->rows[before].row.name, parent));
             if (!known && !add_parent(s, parent)) {
                 return false;
             }
@@ -418,14 +211,6 @@ static bool add_parents(struct imap_server *s)
         before = at;
     }
     return true;
-}
-
-/* What the account may not see is not there, to LIST. */
-static void hide_rows(struct imap_server *s)
-{
-    for (size_t i = 0; i < s->row_count; i++) {
-        s->rows[i].row.exists = s->rows[i].row.exists && (s->rows[i].row.rights & RIGHT_LOOKUP) != 0;
-    }
 }
 
 static bool annotation_came(struct imap_server *s, struct str mailbox, struct str entry, struct str value)
@@ -446,12 +231,12 @@ static enum imap_request listed(struct imap_server *s, struct buf *out)
     if (s->answer != IMAP_DONE) {
         return imap_no_answer(s, out, s->answer, false);
     }
-    hide_rows(s);
-    sort_rows(s);
+    imap_hide_rows(s);
+    imap_sort_rows(s);
     if (!add_parents(s)) {
         return imap_no_answer(s, out, IMAP_UNAVAILABLE, false);
     }
-    sort_rows(s);
+    imap_sort_rows(s);
     if ((((const struct imap_list *)s->data)->give & RETURN_METADATA) == 0) {
         return tell_rows(s, out);
     }
@@ -509,7 +294,8 @@ static bool scan_return(struct imap_server *s, struct imap_scan *scan, struct im
                           : str_equal_nocase(word, STR("METADATA"))    ? RETURN_METADATA
                           : str_equal_nocase(word, STR("MYRIGHTS"))    ? RETURN_MYRIGHTS
                                                                        : 0;
-        bool fine = option != RETURN_STATUS || (imap_scan_space(scan) && scan_items(scan, &list->items));
+        bool fine =
+            option != RETURN_STATUS || (imap_scan_space(scan) && imap_scan_status_items(scan, &list->items));
         fine = fine && (option != RETURN_METADATA ||
                         (imap_scan_space(scan) && metadata_scan_entries(s, scan, &list->metadata)));
         if (option == 0 || !fine || (imap_scan_peek(scan) != ')' && !imap_scan_space(scan))) {
@@ -633,7 +419,7 @@ static enum imap_request status_listed(struct imap_server *s, struct buf *out)
         if ((s->rows[i].row.rights & RIGHT_READ) == 0) {
             return imap_no_answer(s, out, IMAP_NO_PERMISSION, false);
         }
-        write_status(s, &s->rows[i].row, list->items, out);
+        imap_write_status(s, &s->rows[i].row, list->items, out);
         return imap_ok(s, out, "", "That is its status");
     }
     return imap_no_answer(s, out, IMAP_NONEXISTENT, false);
@@ -646,7 +432,7 @@ enum imap_request imap_command_status(struct imap_server *s, struct imap_scan *s
         return imap_no_answer(s, out, IMAP_UNAVAILABLE, false);
     }
     if (!imap_scan_space(scan) || !imap_scan_name(s, scan, &list->name) || !imap_scan_space(scan) ||
-        !scan_items(scan, &list->items) || !imap_scan_end(scan)) {
+        !imap_scan_status_items(scan, &list->items) || !imap_scan_end(scan)) {
         return imap_bad(s, out, scan, "STATUS takes a mailbox and items in brackets");
     }
     if ((list->items & STATUS_HIGHESTMODSEQ) != 0) {

@@ -285,7 +285,8 @@ static enum imap_request run(struct imap_server *s, struct search_command *searc
     }
     if ((search->give & SEARCH_RETURN_UPDATE) != 0) {
         search->give &= ~(unsigned)SEARCH_RETURN_UPDATE;
-        imap_context_add(s, STR_EMPTY, NULL, 0, out); /* of several mailboxes nothing is kept up to date */
+        imap_context_add(s, STR_EMPTY, STR_EMPTY, NULL, 0,
+                         out); /* of several mailboxes nothing is kept up to date */
     }
     search->own_progress = true;
     return imap_ask(s, IMAP_LIST, listed);

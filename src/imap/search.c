@@ -67,7 +67,7 @@ static bool scan_partial(struct imap_scan *scan, struct search_command *search)
     return imap_scan_partial(scan, &search->from_end, &search->partial_first, &search->partial_last);
 }
 
-bool search_scan_return(struct imap_scan *scan, struct search_command *search)
+bool search_scan_return(struct imap_server *s, struct imap_scan *scan, struct search_command *search)
 {
     static const struct {
         struct str word;
@@ -97,6 +97,7 @@ bool search_scan_return(struct imap_scan *scan, struct search_command *search)
             i++;
         }
         if (i == OPTIONS || (options[i].give == SEARCH_RETURN_PARTIAL && !scan_partial(scan, search)) ||
+            (options[i].give == SEARCH_RETURN_UPDATE && !imap_context_scan_items(s, scan, &search->items)) ||
             (imap_scan_peek(scan) != ')' && !imap_scan_space(scan))) {
             scan->why = i == OPTIONS ? "MIN, MAX, ALL, COUNT, SAVE, PARTIAL, UPDATE, CONTEXT or RELEVANCY"
                                      : scan->why;
@@ -448,7 +449,11 @@ enum imap_request search_reply_extended(struct imap_server *s, struct buf *out, 
         /* Hits in another order than the mailbox's are those of a SORT. */
         static const uint32_t none = 0;
         bool sorted = search->more != NULL && !search->correlate;
-        imap_context_add(s, search->keys, sorted ? NULL : count == 0 ? &none : uids, count, out);
+        imap_context_add(s, search->keys, search->items,
+                         sorted       ? NULL
+                         : count == 0 ? &none
+                                      : uids,
+                         count, out);
     }
     return imap_ok(s, out, "", "Searched");
 }
@@ -499,7 +504,7 @@ bool search_scan_keys(struct imap_server *s, struct imap_scan *scan, struct buf 
 {
     struct search_command *search = s->data;
     scan->utf8 = true; /* RFC 6855: text of a search may be UTF-8 */
-    if (!search_scan_return(scan, search) || !scan_charset(s, scan) || !imap_scan_space(scan)) {
+    if (!search_scan_return(s, scan, search) || !scan_charset(s, scan) || !imap_scan_space(scan)) {
         *request = imap_bad(s, out, scan, words);
         return false;
     }

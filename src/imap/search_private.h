@@ -132,6 +132,7 @@ struct search_command {
     bool correlate;    /* with the mailbox and its UIDVALIDITY; nothing where there are no hits (RFC 7377) */
     bool own_progress; /* the command counts something else than messages */
     struct str keys;   /* the search keys, as written */
+    struct str items;  /* of UPDATE, likewise: what is told of new messages; empty: nothing */
     unsigned give;     /* enum search_return */
     uint32_t partial_first;
     uint32_t partial_last;
@@ -158,7 +159,7 @@ struct search_command {
 /* The command's data, freed with it. NULL without memory. */
 struct search_command *search_begin(struct imap_server *s);
 /* " RETURN (...)" if it comes next. False: scan->why. */
-bool search_scan_return(struct imap_scan *scan, struct search_command *search);
+bool search_scan_return(struct imap_server *s, struct imap_scan *scan, struct search_command *search);
 /* The charset of a search is one that is understood. */
 bool search_is_charset(struct str name);
 /* The keys are not understood. */
@@ -198,9 +199,14 @@ uint32_t search_number(const struct imap_server *s, uint32_t uid);
 
 /* context.c */
 
-/* From now on changes of this result, UIDs in their order, are told; NULL, or too many: "* NO [NOUPDATE ...]" is. */
-void imap_context_add(struct imap_server *s, struct str keys, const uint32_t *uids, size_t count,
-                      struct buf *out);
+/*
+ * From now on changes of this result, UIDs in their order, are told, and with it the items of what FETCH tells of new messages in
+ * it (RFC 5465, section 7; empty: none). NULL, or too many: "* NO [NOUPDATE ...]" is.
+ */
+void imap_context_add(struct imap_server *s, struct str keys, struct str items, const uint32_t *uids,
+                      size_t count, struct buf *out);
+/* " (item item)", if it comes next, as written. False: scan->why. */
+bool imap_context_scan_items(struct imap_server *s, struct imap_scan *scan, struct str *items);
 /* Whether a search of this tag is kept up to date. */
 bool imap_context_exists(struct imap_server *s, struct str tag);
 

@@ -276,6 +276,7 @@ static enum imap_request run_select(struct imap_server *s, struct imap_scan *sca
         buf_append_lit(out, "* OK [CLOSED] The mailbox before is closed\r\n");
     }
     imap_deselect(s);
+    s->all_flags = true;
     s->ask.name = select->name;
     s->ask.read_only = read_only;
     return imap_ask(s, IMAP_OPEN, opened);

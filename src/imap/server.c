@@ -38,6 +38,7 @@ struct imap_server *imap_server_new(const struct imap_settings *settings, bool t
     s->selected.name = buf_make(IMAP_NAME_MAX);
     s->selected.keywords = buf_make(IMAP_LINE_MAX);
     s->selected.vanished = buf_make(REPLY_MAX);
+    s->new_from = SIZE_MAX;
     return s;
 }
 
@@ -47,8 +48,7 @@ void imap_reader_reset(struct imap_server *s)
     s->reader.line_at = 0;
 }
 
-/* What belongs to the command that has ended. */
-static void forget_command(struct imap_server *s)
+void imap_forget_work(struct imap_server *s)
 {
     if (s->free_data != NULL) {
         s->free_data(s->data);
@@ -61,10 +61,6 @@ static void forget_command(struct imap_server *s)
     s->bytes = NULL;
     s->annotation = NULL;
     s->rights = NULL;
-    s->command = NULL;
-    s->tag = STR_EMPTY;
-    s->by_uid = false;
-    s->before_command = false;
     s->ask.aside = false;
     s->ask.deleted_octets = false;
     s->progress_done = 0;
@@ -74,11 +70,30 @@ static void forget_command(struct imap_server *s)
     s->rows = NULL;
     s->row_room = 0;
     buf_free(&s->names);
-    buf_free(&s->reply);
     imap_set_free(&s->uids);
     imap_set_free(&s->numbers);
+}
+
+/* What belongs to the command that has ended. */
+static void forget_command(struct imap_server *s)
+{
+    imap_forget_work(s);
+    s->command = NULL;
+    s->tag = STR_EMPTY;
+    s->by_uid = false;
+    s->before_command = false;
+    s->own_change = false;
+    s->all_flags = false;
+    buf_free(&s->reply);
     arena_free(&s->arena);
     imap_reader_reset(s);
+}
+
+bool imap_is_at_rest(const struct imap_server *s)
+{
+    const struct imap_reader *r = &s->reader;
+    return s->command == NULL && s->sasl == NULL && r->text.len == 0 && r->literal_left == 0 &&
+           r->discard_left == 0 && !r->discarding;
 }
 
 void imap_server_free(struct imap_server *s)
@@ -87,6 +102,7 @@ void imap_server_free(struct imap_server *s)
         return;
     }
     forget_command(s);
+    imap_notify_free(s);
     imap_deselect(s);
     imap_set_free(&s->context_good);
     buf_free(&s->login_name);
@@ -565,13 +581,6 @@ static enum imap_request tls_to_plain(struct imap_server *s, struct buf *out)
     return show_door(s, out, "TLS spoken to a plain port");
 }
 
-static enum imap_request still_idling(struct imap_server *s, struct buf *out)
-{
-    (void)s;
-    (void)out;
-    return IMAP_INPUT;
-}
-
 /* Requests after which the role goes on without giving an answer. */
 static bool is_answered_by_running(enum imap_request request)
 {
@@ -614,8 +623,8 @@ enum imap_request imap_server_run(struct imap_server *s, uint64_t now_ms, uint64
             enum imap_request (*proceed)(struct imap_server *, struct buf *) = s->proceed;
             s->proceed = NULL;
             request = proceed(s, out);
-        } else if (s->idling && s->news) {
-            request = imap_sync(s, out, still_idling);
+        } else if (imap_notify_is_due(s)) {
+            request = imap_notify_tell(s, out);
         } else if (input->len > 0) {
             if (!s->tls && s->state == IMAP_NOT_AUTHENTICATED && s->reader.text.len == 0 &&
                 door_is_tls(*input)) {
@@ -778,6 +787,7 @@ void imap_server_changed(struct imap_server *s, const struct imap_changed *chang
 {
     s->answer = changed->answer;
     s->changed = *changed;
+    imap_notify_own(s, changed);
     proceed_now(s, out);
     s->changed = (struct imap_changed){.answer = changed->answer};
 }

@@ -58,6 +58,8 @@ enum imap_request {
     IMAP_METADATA, /* annotations of ask.name (empty: of the account), or with ask.all of all mailboxes, in the octets' order
                       of their names: imap_server_annotation() for each, then imap_server_answered() */
     IMAP_ACL, /* ask.acl of ask.name: imap_server_rights() for each identifier, then imap_server_answered() */
+    IMAP_WATCH, /* news of the whole account and of what others share with it, of the kinds ask.news (0: no longer):
+                       imap_server_answered(); from then on imap_server_account_news(). Otherwise it stays as it was */
     IMAP_CHANGE, /* ask.change: imap_server_changed() */
     IMAP_APPEND, /* ask.change and ask.body, which is to be on stable storage first: imap_server_changed() */
     IMAP_DRAIN,  /* send `out`, then run again */
@@ -137,6 +139,13 @@ struct imap_message {
     struct str summary; /* encoded, with all of ask.texts, well-formed; empty: not wanted, or there is none */
 };
 
+/* What has changed somewhere in an account. */
+enum imap_news {
+    IMAP_NEWS_MESSAGES = 1, /* messages or flags of a mailbox */
+    IMAP_NEWS_NAMES = 2,    /* names, subscriptions or rights */
+    IMAP_NEWS_METADATA = 4
+};
+
 enum imap_change_kind {
     IMAP_CHANGE_FLAGS,   /* uids, operation, flags, keywords, modseq (UNCHANGEDSINCE; UINT64_MAX: none) */
     IMAP_CHANGE_EXPUNGE, /* those of uids that have \Deleted */
@@ -207,6 +216,7 @@ struct imap_ask {
     uint64_t length;
     struct imap_change change;
     struct str body;
+    unsigned news; /* enum imap_news */
 };
 
 /* Whether imap_server_bytes() follows a message. */
@@ -268,6 +278,8 @@ void imap_server_quota(struct imap_server *server, uint64_t used_octets, uint64_
 void imap_server_keywords(struct imap_server *server, struct str keywords);
 /* The watched mailbox has changed: call imap_server_run() as well. */
 void imap_server_news(struct imap_server *server);
+/* Likewise something of what IMAP_WATCH asked for: bits of enum imap_news. */
+void imap_server_account_news(struct imap_server *server, unsigned news);
 /* Whether the engine would take more messages now; if not, the role lets those wait until `out` has been taken. */
 bool imap_server_takes(const struct imap_server *server, const struct buf *out);
 

@@ -74,7 +74,7 @@ struct imap_selected {
 };
 
 struct imap_context;
-struct imap_list;
+struct imap_notify;
 
 struct imap_server {
     const struct imap_settings *settings;
@@ -85,8 +85,13 @@ struct imap_server {
     bool news; /* the selected mailbox has changed */
     bool idling;
     bool compressed;
-    bool before_command;       /* the view is brought up to date before the command runs */
-    bool by_uid;               /* the command under way stands behind UID */
+    bool before_command;        /* the view is brought up to date before the command runs */
+    bool by_uid;                /* the command under way stands behind UID */
+    bool own_change;            /* it has changed the selected mailbox */
+    bool all_flags;             /* it tells changed flags even if the client wants no news of them */
+    struct imap_notify *notify; /* NULL: the client has not used NOTIFY */
+    unsigned account_news;      /* enum imap_news that have not been looked at */
+    size_t new_from; /* of the view: the first of the messages that have just been told; SIZE_MAX: none */
     enum imap_request waiting; /* what the role has been asked and has not answered */
     enum imap_request next;    /* what it is to be asked at the next run, after an answer */
     bool has_next;
@@ -175,6 +180,10 @@ bool imap_take_set(struct imap_server *s, struct imap_scan *scan, struct buf *ou
                    enum imap_request *request);
 /* The command under way has state of its own, which goes with it. NULL without memory. */
 void *imap_command_data(struct imap_server *s, size_t size, void (*free_data)(void *data));
+/* Frees what a command or a look at news worked with, but its tag and text. */
+void imap_forget_work(struct imap_server *s);
+/* No command is under way nor comes in. */
+bool imap_is_at_rest(const struct imap_server *s);
 /* Forgets the text of the command, whose arguments have been used: the client's next lines belong to it. */
 void imap_reader_reset(struct imap_server *s);
 /* Gives rows their names again, after rows have been added. */
@@ -219,13 +228,31 @@ void imap_deselect(struct imap_server *s);
 void imap_enter_aside(struct imap_server *s);
 void imap_leave_aside(struct imap_server *s);
 
+/* notify.c: what the client hears of without asking (RFC 5465). */
+
+void imap_notify_free(struct imap_server *s);
+/* Whether something is to be told now: no command is under way, or IDLE. */
+bool imap_notify_is_due(const struct imap_server *s);
+enum imap_request imap_notify_tell(struct imap_server *s, struct buf *out);
+/* A change of the client's has been made: ask.change. */
+void imap_notify_own(struct imap_server *s, const struct imap_changed *changed);
+/* Whether news of the selected mailbox are not to be told. */
+bool imap_notify_ignores(const struct imap_server *s);
+/* Whether that messages are gone has to wait for a command. */
+bool imap_notify_delays(const struct imap_server *s);
+bool imap_notify_tells_flags(const struct imap_server *s, uint32_t uid);
+/* After changes have been told: what is wanted of new messages; goes on with imap_contexts_fetch. */
+enum imap_request imap_notify_fetch(struct imap_server *s, struct buf *out);
+
 /* context.c: searches whose results are kept up to date. */
 
 void imap_contexts_free(struct imap_server *s);
 /* Before messages that are gone are told. */
 void imap_contexts_expunge(struct imap_server *s, struct buf *out);
-/* After changes have been told; goes on with after_sync. */
+/* After changes have been told; goes on with imap_notify_fetch. */
 enum imap_request imap_contexts_update(struct imap_server *s, struct buf *out);
+/* Last of all: what they tell of new messages; goes on with after_sync. */
+enum imap_request imap_contexts_fetch(struct imap_server *s, struct buf *out);
 
 /* name.c: names of mailboxes. */
 
@@ -255,6 +282,7 @@ IMAP_COMMAND(imap_command_authenticate);
 IMAP_COMMAND(imap_command_enable);
 IMAP_COMMAND(imap_command_namespace);
 IMAP_COMMAND(imap_command_idle);
+IMAP_COMMAND(imap_command_notify);
 IMAP_COMMAND(imap_command_compress);
 IMAP_COMMAND(imap_command_list);
 IMAP_COMMAND(imap_command_lsub);
@@ -293,7 +321,7 @@ IMAP_COMMAND(imap_command_thread);
 
 /* mailbox.c: an object id (RFC 8474). */
 void imap_write_id(const unsigned char id[IMAP_MAILBOX_ID_SIZE], struct buf *out);
-/* list.c: the bit of enum imap_special_use; 0 if there is none of this name. */
+/* rows.c: the bit of enum imap_special_use; 0 if there is none of this name. */
 uint32_t imap_special_use_of(struct str name);
 
 /* acl.c: "* MYRIGHTS name rights" (RFC 4314, section 3.8; RFC 8440). */

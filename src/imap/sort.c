@@ -349,7 +349,7 @@ enum imap_request imap_command_sort(struct imap_server *s, struct imap_scan *sca
     sort->texts = buf_make(TEXTS_MAX);
     search->more = sort;
     search->free_more = free_sort;
-    if (!search_scan_return(scan, search) || !scan_criteria(scan, sort)) {
+    if (!search_scan_return(s, scan, search) || !scan_criteria(scan, sort)) {
         return imap_bad(s, out, scan, "SORT takes criteria in brackets, a charset and search keys");
     }
     for (size_t i = 0; i < sort->count; i++) {

@@ -215,6 +215,7 @@ static void tell_count(struct imap_server *s, struct buf *out)
     if (view->told < view->count && !imap_is_enabled(s, IMAP_ENABLED_REV2 | IMAP_ENABLED_UIDONLY)) {
         tell_recent(s, out);
     }
+    s->new_from = view->told < view->count ? view->told : SIZE_MAX;
     view->told = view->count;
 }
 
@@ -244,7 +245,7 @@ static enum imap_request tell_changes(struct imap_server *s, struct buf *out)
     struct imap_view *view = &s->selected.view;
     for (; view->changed > 0 && s->sync_at < view->count; s->sync_at++) {
         struct imap_entry *entry = &view->entries[s->sync_at];
-        if (entry->changed && !entry->gone) {
+        if (entry->changed && !entry->gone && imap_notify_tells_flags(s, entry->uid)) {
             tell_flags(s, s->sync_at, out);
         }
         view->changed -= entry->changed;
@@ -255,14 +256,14 @@ static enum imap_request tell_changes(struct imap_server *s, struct buf *out)
             return IMAP_DRAIN;
         }
     }
-    return s->selected.contexts == NULL ? s->after_sync(s, out) : imap_contexts_update(s, out);
+    return s->selected.contexts == NULL ? imap_notify_fetch(s, out) : imap_contexts_update(s, out);
 }
 
 static enum imap_request tell(struct imap_server *s, struct buf *out)
 {
     struct imap_view *view = &s->selected.view;
     bool by_number = s->command != NULL && (s->command->flags & IMAP_NO_EXPUNGE) != 0 && !s->by_uid;
-    bool keep = s->before_command || by_number;
+    bool keep = s->before_command || by_number || imap_notify_delays(s);
     if (s->selected.tell_modseq) {
         s->selected.tell_modseq = false;
         buf_append_lit(out, "* OK [HIGHESTMODSEQ ");
@@ -302,7 +303,7 @@ enum imap_request imap_sync(struct imap_server *s, struct buf *out,
                             enum imap_request (*then)(struct imap_server *s, struct buf *out))
 {
     s->after_sync = then;
-    if (!s->news) {
+    if (!s->news || imap_notify_ignores(s)) {
         return tell(s, out);
     }
     s->news = false;
@@ -344,6 +345,7 @@ void imap_deselect(struct imap_server *s)
 {
     clear_selected(s);
     s->news = false;
+    s->new_from = SIZE_MAX;
     if (s->state == IMAP_SELECTED) {
         s->state = IMAP_AUTHENTICATED;
     }

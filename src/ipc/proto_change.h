@@ -9,7 +9,7 @@
 #include "ipc/proto_log.h"
 #include "ipc/proto_mailbox.h"
 
-enum { CHANGE_VERSION = 2 };
+enum { CHANGE_VERSION = 3 };
 
 /* What has become of a change. */
 enum change_result {
@@ -115,7 +115,33 @@ IPC_MESSAGE(mailbox_change, 19, false, MAILBOX_CHANGE_FIELDS);
     F(M, U64, mailbox, 0)
 IPC_MESSAGE(mailbox_watch, 20, false, MAILBOX_WATCH_FIELDS);
 
+/* What of an account changes: bits, as those of enum imap_news. */
+enum account_news_kind {
+    ACCOUNT_NEWS_MESSAGES =
+        1, /* messages or flags in one of its mailboxes, or in one that others share with it */
+    ACCOUNT_NEWS_NAMES = 2, /* names, subscriptions, rights */
+    ACCOUNT_NEWS_METADATA = 4,
+    ACCOUNT_NEWS_ANY = 7
+};
+
+/* From now on ACCOUNT_NEWS of these kinds; 0 ends it. Answered with WATCHED; where that is refused, all stays as it was. */
+#define ACCOUNT_WATCH_FIELDS(F, M)                                                                           \
+    F(M, U64, ticket, 0)                                                                                     \
+    F(M, STR, grant, 64)                                                                                     \
+    F(M, U8, news, ACCOUNT_NEWS_ANY)
+IPC_MESSAGE(account_watch, 21, false, ACCOUNT_WATCH_FIELDS);
+
 /* store -> imapd */
+
+#define ACCOUNT_WATCHED_FIELDS(F, M)                                                                         \
+    F(M, U64, ticket, 0)                                                                                     \
+    F(M, U8, result, CHANGE_RESULT_TEMPORARY)
+IPC_MESSAGE(account_watched, 20, false, ACCOUNT_WATCHED_FIELDS);
+
+#define ACCOUNT_NEWS_FIELDS(F, M)                                                                            \
+    F(M, U64, ticket, 0)                                                                                     \
+    F(M, U8, news, ACCOUNT_NEWS_ANY)
+IPC_MESSAGE(account_news, 21, false, ACCOUNT_NEWS_FIELDS);
 
 #define MAILBOX_CHANGED_FIELDS(F, M)                                                                         \
     F(M, U64, ticket, 0)                                                                                     \
@@ -129,18 +155,22 @@ IPC_MESSAGE(mailbox_watch, 20, false, MAILBOX_WATCH_FIELDS);
     F(M, STR, target_uids, MAILBOX_RANGES_MAX / 2)
 IPC_MESSAGE(mailbox_changed, 18, false, MAILBOX_CHANGED_FIELDS);
 
-#define MAILBOX_NEWS_FIELDS(F, M) F(M, U64, ticket, 0)
+/* `refused`: there are too many watches, and nothing will come; the session has to look itself. */
+#define MAILBOX_NEWS_FIELDS(F, M)                                                                            \
+    F(M, U64, ticket, 0)                                                                                     \
+    F(M, U8, refused, 1)
 IPC_MESSAGE(mailbox_news, 19, false, MAILBOX_NEWS_FIELDS);
 
 static const struct ipc_type *const change_to_store_types[] = {
-    &log_flushed_type,     &log_sealed_type,     &mailbox_lock_type, &mailbox_unlock_type,
-    &mailbox_expunge_type, &mailbox_change_type, &mailbox_watch_type};
+    &log_flushed_type,     &log_sealed_type,     &mailbox_lock_type,  &mailbox_unlock_type,
+    &mailbox_expunge_type, &mailbox_change_type, &mailbox_watch_type, &account_watch_type};
 static const struct ipc_receives change_to_store
-    __attribute__((unused)) = {"imapd to store", CHANGE_VERSION, 7, change_to_store_types};
+    __attribute__((unused)) = {"imapd to store", CHANGE_VERSION, 8, change_to_store_types};
 static const struct ipc_type *const change_from_store_types[] = {
-    &log_segment_type,      &log_space_type,       &log_applied_type, &mailbox_locked_type,
-    &mailbox_expunged_type, &mailbox_changed_type, &mailbox_news_type};
+    &log_segment_type,    &log_space_type,        &log_applied_type,
+    &mailbox_locked_type, &mailbox_expunged_type, &mailbox_changed_type,
+    &mailbox_news_type,   &account_watched_type,  &account_news_type};
 static const struct ipc_receives change_from_store
-    __attribute__((unused)) = {"store to imapd", CHANGE_VERSION, 7, change_from_store_types};
+    __attribute__((unused)) = {"store to imapd", CHANGE_VERSION, 9, change_from_store_types};
 
 #endif

@@ -17,6 +17,7 @@
 enum {
     OUT_LIMIT = 64 << 20,
     ANSWER_TIMEOUT_MS = 30000,
+    LOOK_MS = 10000, /* for news that the store cannot tell */
     EARLY_MAX = 512,
     OUT_ENOUGH = 512 << 10,
     FLUSH_AT = 48 << 10
@@ -41,6 +42,16 @@ static void close_mailbox(struct imap_session *s)
         role_send(role_peer_of(role, ROLE_STORE), &mailbox_watch_type, &forget);
         s->has_handle = false;
     }
+    s->unwatched = false;
+}
+
+static void end_account_watch(struct imap_session *s)
+{
+    if (s->watches_account) {
+        struct account_watch forget = {.ticket = ticket_of(s), .grant = STR_EMPTY};
+        role_send(role_peer_of(s->imapd->role, ROLE_STORE), &account_watch_type, &forget);
+        s->watches_account = false;
+    }
 }
 
 /* The one beside the selected mailbox. */
@@ -59,6 +70,7 @@ static void free_session(void *context)
     struct imap_session *s = context;
     struct imapd *d = s->imapd;
     close_mailbox(s);
+    end_account_watch(s);
     close_aside(s);
     imap_server_free(s->server);
     buf_free(&s->ranges);
@@ -120,6 +132,7 @@ static void fail_question(struct imap_session *s)
     case IMAP_ACL:
     case IMAP_METADATA:
     case IMAP_NARROW:
+    case IMAP_WATCH:
     case IMAP_ENTRIES:
     case IMAP_MESSAGES: imap_server_answered(s->server, IMAP_UNAVAILABLE, 0, out_of(s)); break;
     default: break;
@@ -223,6 +236,14 @@ static bool ask_narrow(struct imap_session *s)
 {
     struct mailbox_narrow ask = {.ticket = ticket_of(s), .question = imap_server_ask(s->server)->question};
     return wait_for(s, handle_of(s, &ask.handle) && role_send(reader_of(s), &mailbox_narrow_type, &ask));
+}
+
+static bool ask_watch(struct imap_session *s)
+{
+    struct account_watch ask = {.ticket = ticket_of(s),
+                                .grant = imap_server_grant(s->server),
+                                .news = (uint8_t)imap_server_ask(s->server)->news};
+    return wait_for(s, role_send(role_peer_of(s->imapd->role, ROLE_STORE), &account_watch_type, &ask));
 }
 
 /* The ranges that begin at or behind `uid`, as many as one message holds; *more: there are others. */
@@ -378,6 +399,7 @@ static bool handle(struct imap_session *s, enum imap_request request, struct str
     case IMAP_METADATA: return ask_metadata(s);
     case IMAP_ACL: return ask_acl(s);
     case IMAP_NARROW: return ask_narrow(s);
+    case IMAP_WATCH: return ask_watch(s);
     case IMAP_SHUT: close_mailbox(s); return false;
     case IMAP_ENTRIES: s->first_modseq = 0; return ask_flags(s, 0);
     case IMAP_MESSAGES: s->failed_messages = false; return ask_messages(s, 0, 0);
@@ -677,7 +699,11 @@ void imap_session_answer(struct imap_session *s, struct role_peer *peer, const s
         return;
     }
     if (type == &mailbox_news_type) {
+        s->unwatched = ((const struct mailbox_news *)message)->refused != 0;
         imap_server_news(s->server);
+        all = waiting == IMAP_INPUT && !s->connection.paused;
+    } else if (type == &account_news_type) {
+        imap_server_account_news(s->server, ((const struct account_news *)message)->news);
         all = waiting == IMAP_INPUT && !s->connection.paused;
     } else if (s->asked_ms == 0) {
         return;
@@ -727,6 +753,11 @@ void imap_session_answer(struct imap_session *s, struct role_peer *peer, const s
                              out_of(s));
         s->lost_part = false;
         all = true;
+    } else if (type == &account_watched_type && waiting == IMAP_WATCH) {
+        bool fine = ((const struct account_watched *)message)->result == CHANGE_RESULT_DONE;
+        s->watches_account = fine ? imap_server_ask(s->server)->news != 0 : s->watches_account;
+        imap_server_answered(s->server, fine ? IMAP_DONE : IMAP_LIMIT, 0, out_of(s));
+        all = true;
     } else if (type == &mailbox_changed_type && (waiting == IMAP_CHANGE || waiting == IMAP_APPEND)) {
         take_changed(s, message, &all);
     }
@@ -757,13 +788,14 @@ void imap_session_peer_lost(struct imap_session *s, enum role_kind kind, uint32_
         return;
     }
     bool holds = kind == ROLE_READER && s->has_handle && s->reader == instance;
-    bool of_store =
-        imap_server_waiting(s->server) == IMAP_CHANGE || imap_server_waiting(s->server) == IMAP_APPEND;
-    bool of_keys = imap_server_waiting(s->server) == IMAP_VERIFY;
+    enum imap_request waiting = imap_server_waiting(s->server);
+    bool of_store = waiting == IMAP_CHANGE || waiting == IMAP_APPEND || waiting == IMAP_WATCH;
+    bool of_keys = waiting == IMAP_VERIFY;
+    bool watched = kind == ROLE_STORE && (s->has_handle || s->watches_account);
     enum role_kind asked = of_keys ? ROLE_KEYS : of_store ? ROLE_STORE : ROLE_READER;
     s->has_handle = s->has_handle && !holds;
     s->aside.open = s->aside.open && !(kind == ROLE_READER && s->aside.reader == instance);
-    if (holds || (kind == ROLE_STORE && s->has_handle)) {
+    if (holds || watched) {
         /* Whether a change was made, or what the mailbox is like now, a new session sees. */
         imap_server_shutdown(s->server, out_of(s));
         connection_finish(&s->connection, "the mailbox was lost");
@@ -871,6 +903,12 @@ void imap_session_sweep(struct imap_session *s, uint64_t now_ms)
     if (s->asked_ms != 0 && now_ms > s->asked_ms + ANSWER_TIMEOUT_MS) {
         s->asked_ms = 0;
         fail_question(s);
+        connection_go_on(&s->connection);
+        return;
+    }
+    if (s->unwatched && waiting == IMAP_INPUT && !s->connection.paused && now_ms > s->looked_ms + LOOK_MS) {
+        s->looked_ms = now_ms;
+        imap_server_news(s->server);
         connection_go_on(&s->connection);
         return;
     }

@@ -67,10 +67,13 @@ struct imap_session {
     bool compressing; /* and DEFLATE begins then */
     bool holding;     /* so does the next part of the messages */
     bool has_handle;
+    bool unwatched; /* the store cannot tell news of the mailbox: they are looked for from time to time */
+    bool watches_account; /* the store tells what changes in it */
     bool more_ranges;     /* of UIDs than one question holds */
     bool failed_messages; /* one of them could not be had */
     bool lost_part;       /* likewise a row */
     uint64_t asked_ms;    /* since when an answer of another role is awaited; 0: none is */
+    uint64_t looked_ms;   /* when news were last looked for, unwatched */
     uint64_t handle;      /* the reader's, of the selected mailbox */
     uint64_t owner;       /* the account that it belongs to */
     uint64_t mailbox;     /* its number within the account */

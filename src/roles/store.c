@@ -579,6 +579,8 @@ static void peer_message(struct role *role, struct role_peer *peer, const struct
             store_change_message(s, peer, message);
         } else if (type == &mailbox_watch_type) {
             store_watch_message(s, peer, message);
+        } else if (type == &account_watch_type) {
+            store_watch_account(s, peer, message);
         } else {
             store_mailbox_message(s, peer, type, message);
         }

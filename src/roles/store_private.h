@@ -229,6 +229,7 @@ bool store_change_names(const struct store *s, int64_t segment);
 
 struct store_watches *store_watches_new(void);
 void store_watch_message(struct store *s, struct role_peer *peer, const struct mailbox_watch *ask);
+void store_watch_account(struct store *s, struct role_peer *peer, const struct account_watch *ask);
 void store_watch_peer_down(struct store *s, uint32_t instance);
 /* Whether a session that may change this mailbox has it open: it gets what comes as \Recent. */
 bool store_watch_takes_recent(const struct store *s, int64_t account, int64_t mailbox);

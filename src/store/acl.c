@@ -308,6 +308,12 @@ static int run_set(struct index *index, int64_t owner, int64_t mailbox, const st
     return sql_run(index, q);
 }
 
+/* Who has lost an entry is not found by the entries any more. */
+static void touch_grantee(struct index *index, const struct acl_entry *entry)
+{
+    index_touch(index, entry->grantee, 0, TOUCH_NAMES);
+}
+
 int acl_set(struct index *index, int64_t owner, int64_t mailbox, const struct acl_entry *entry)
 {
     struct acl_entry entries[ACL_ENTRIES_MAX];
@@ -320,7 +326,8 @@ int acl_set(struct index *index, int64_t owner, int64_t mailbox, const struct ac
         return count < 0 ? -1 : 0;
     }
     events_acl(index, owner, mailbox, entry);
-    index_touch(index, owner, mailbox);
+    index_touch(index, owner, mailbox, TOUCH_NAMES);
+    touch_grantee(index, entry);
     return run_set(index, owner, mailbox, entry) == 0 ? 1 : -1;
 }
 
@@ -338,9 +345,14 @@ int acl_copy(struct index *index, int64_t owner, int64_t from, int64_t to)
 
 int acl_forget(struct index *index, int64_t owner, int64_t mailbox)
 {
+    struct acl_entry entries[ACL_ENTRIES_MAX];
+    int count = index->tracking ? acl_entries(index, owner, mailbox, entries) : 0;
     sqlite3_stmt *q = sql_prepare(index, SQL_ACL_FORGET);
-    if (q == NULL) {
+    if (q == NULL || count < 0) {
         return -1;
+    }
+    for (int i = 0; i < count; i++) {
+        touch_grantee(index, &entries[i]);
     }
     sql_int(q, 1, owner);
     sql_int(q, 2, mailbox);

@@ -26,6 +26,7 @@ int annotation_set(struct index *index, int64_t account, int64_t mailbox, struct
         sql_blob(q, 4, value->data, value->len);
     }
     events_annotation(index, account, mailbox, entry, value);
+    index_touch(index, account, mailbox, TOUCH_METADATA);
     return sql_run(index, q);
 }
 

@@ -161,6 +161,7 @@ static enum folder_result create_one(struct index *index, int64_t account, struc
     }
     events_mailbox(index, mailbox);
     events_mailbox_name(index, mailbox, name);
+    index_touch(index, account, id, TOUCH_NAMES);
     return inherit(index, mailbox, name) == 0 ? FOLDER_DONE : FOLDER_ERROR;
 }
 
@@ -220,6 +221,7 @@ int folder_adopt(struct index *index, struct mailbox *mailbox, uint32_t uid_vali
     }
     mailbox->uid_validity = uid_validity;
     events_mailbox(index, mailbox);
+    index_touch(index, mailbox->account, mailbox->id, TOUCH_NAMES);
     if (highest < uid_validity) {
         events_counter(index, "uid_validity", uid_validity);
         return index_meta_set(index, "uid_validity", uid_validity) == 0 ? 1 : -1;
@@ -239,6 +241,7 @@ static int set_name(struct index *index, const struct mailbox *mailbox, struct s
     sql_int(q, 2, mailbox->id);
     sql_text(q, 3, name);
     events_mailbox_name(index, mailbox, name);
+    index_touch(index, mailbox->account, mailbox->id, TOUCH_NAMES);
     return sql_run(index, q);
 }
 
@@ -358,7 +361,7 @@ int folder_remove(struct index *index, const struct mailbox *mailbox)
     sql_int(q, 1, mailbox->account);
     sql_int(q, 2, mailbox->id);
     events_mailbox_gone(index, mailbox->account, mailbox->id);
-    index_touch(index, mailbox->account, mailbox->id);
+    index_touch(index, mailbox->account, mailbox->id, TOUCH_NAMES);
     return sql_run(index, q);
 }
 
@@ -387,5 +390,6 @@ int folder_subscribe(struct index *index, int64_t account, struct str name, bool
     sql_int(q, 1, account);
     sql_text(q, 2, name);
     events_subscription(index, account, name, subscribed);
+    index_touch(index, account, 0, TOUCH_NAMES);
     return sql_run(index, q);
 }

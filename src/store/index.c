@@ -209,9 +209,9 @@ static void end_transaction(struct index *index)
     buf_clear(&index->events);
 }
 
-void index_touch(struct index *index, int64_t account, int64_t mailbox)
+void index_touch(struct index *index, int64_t account, int64_t mailbox, enum touch what)
 {
-    struct touched touched = {account, mailbox};
+    struct touched touched = {account, mailbox, what};
     if (index->tracking) {
         buf_append(&index->touched, &touched, sizeof(touched));
     }

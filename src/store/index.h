@@ -42,14 +42,21 @@ void index_close(struct index *index);
  */
 void index_note_events(struct index *index, bool on);
 /*
- * With index->tracking, which mailboxes the transaction under way, or the last one, has changed: an array of struct touched in
+ * With index->tracking, what the transaction under way, or the last one, has changed: an array of struct touched in
  * index->touched, emptied by the next index_begin and by a rollback. Without memory it is incomplete: touched.failed.
  */
-struct touched {
-    int64_t account;
-    int64_t mailbox;
+enum touch {
+    TOUCH_MESSAGES = 1, /* messages, flags, counts */
+    TOUCH_NAMES = 2,    /* names, subscriptions, rights */
+    TOUCH_METADATA = 4, /* annotations */
+    TOUCH_ANY = 7
 };
-void index_touch(struct index *index, int64_t account, int64_t mailbox);
+struct touched {
+    int64_t account; /* 0: any may be concerned */
+    int64_t mailbox; /* 0: what the account has or sees beside its own mailboxes */
+    uint32_t what;   /* enum touch */
+};
+void index_touch(struct index *index, int64_t account, int64_t mailbox, enum touch what);
 int index_begin(struct index *index);
 int index_commit(struct index *index);
 void index_rollback(struct index *index);

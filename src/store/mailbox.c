@@ -57,7 +57,7 @@ int mailbox_set(struct index *index, const struct mailbox *mailbox)
     sql_int(q, 9, mailbox->recent_uid);
     sql_int(q, 10, mailbox->paged_uid);
     events_mailbox(index, mailbox);
-    index_touch(index, mailbox->account, mailbox->id);
+    index_touch(index, mailbox->account, mailbox->id, TOUCH_MESSAGES);
     return sql_run(index, q);
 }
 

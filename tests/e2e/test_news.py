@@ -20,15 +20,15 @@ MESSAGE = "From: <ann@local.example>\r\nSubject: news {0}\r\n\r\nnumber {0}\r\n"
 
 
 class Watcher(threading.Thread):
-    """A session in IDLE: notes when each untagged reply came."""
+    """A session in IDLE, or one at rest that has used NOTIFY: notes when each untagged reply came."""
 
-    def __init__(self, server):
+    def __init__(self, server, last="c IDLE"):
         super().__init__(daemon=True)
         raw = socket.create_connection(("127.0.0.1", server.ports["imaps"]), timeout=60)
         self.socket = CLIENT_TLS.wrap_socket(raw)
         self.file = self.socket.makefile("rb")
         self.file.readline()
-        for tag, line in ((b"a", f'a LOGIN {USER} "{PASSWORD}"'), (b"b", "b SELECT INBOX"), (b"+", "c IDLE")):
+        for tag, line in ((b"a", f'a LOGIN {USER} "{PASSWORD}"'), (b"b", "b SELECT INBOX"), (b"+" if last.endswith("IDLE") else b"c", last)):
             self.socket.sendall(line.encode() + b"\r\n")
             while not self.file.readline().startswith(tag):
                 pass
@@ -150,6 +150,19 @@ def test_a_command(server, watchers, say, tmp_path):
         box.write_text(f"From a@far.example Tue Nov 24 10:00:00 2026\nSubject: brought {number}\n\nbody\n\n")
         server.command("import", USER, str(box), "--mailbox", "INBOX")
     measure(watchers, bring, b"EXISTS", say, "a command", times=10)
+
+
+@pytest.mark.alone
+def test_notify(server, say):
+    """Sessions at rest, of their selected mailbox and of another; with a thousand mailboxes, all of which are looked at for each news."""
+    with imap(server) as client:
+        for number in range(1000):
+            client.create(f"many/{number}")
+        events = "(MessageNew MessageExpunge FlagChange)"
+        watchers = [Watcher(server, f"c NOTIFY SET (SELECTED {events}) (PERSONAL {events})") for _ in range(WATCHERS)]
+        measure(watchers, lambda n: client.append("INBOX", None, None, MESSAGE.format(n).encode()), b"EXISTS", say, "APPEND, by NOTIFY")
+        measure(watchers, lambda n: client.append("many/7", None, None, MESSAGE.format(n).encode()), b"STATUS many/7", say,
+                "APPEND to another mailbox, by NOTIFY")
 
 
 @pytest.mark.alone

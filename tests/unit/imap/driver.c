@@ -55,6 +55,7 @@ static struct driver_box *make_box(struct driver *d, struct str name)
             box->uid_validity = 1000 + (uint32_t)i;
             box->uid_next = 1;
             box->modseq = ++d->modseq;
+            box->id = ++d->last_id;
             return box;
         }
     }
@@ -105,6 +106,10 @@ static struct imap_row row_of(const struct driver_box *box)
                            .modseq = box->modseq,
                            .messages = (uint32_t)box->count,
                            .keywords = str_make(box->keywords, box->keywords_len)};
+    row.id[IMAP_MAILBOX_ID_SIZE - 1] = box->id;
+    for (size_t i = 0; i < box->count; i++) {
+        row.unseen += (box->messages[i].flags & IMAP_SEEN) == 0;
+    }
     return row;
 }
 
@@ -490,6 +495,29 @@ static void metadata(struct driver *d, const struct imap_ask *ask, struct buf *o
     imap_server_answered(d->server, fine ? IMAP_DONE : IMAP_UNAVAILABLE, 0, out);
 }
 
+/* As the store tells it: who watches hears of its own changes, too. */
+static void tell_watcher(struct driver *d, const struct imap_change *change)
+{
+    unsigned news = change->kind == IMAP_CHANGE_METADATA ? IMAP_NEWS_METADATA
+                    : change->kind >= IMAP_CHANGE_CREATE && change->kind <= IMAP_CHANGE_ACL
+                        ? IMAP_NEWS_NAMES
+                        : IMAP_NEWS_MESSAGES;
+    if (d->busy && d->changes % 3 == 0) {
+        add(d, &d->boxes[d->changes % 2], str_of(plain), 0);
+        news |= IMAP_NEWS_MESSAGES;
+    }
+    if (d->busy && d->changes % 5 == 0 && d->boxes[2].exists) {
+        driver_rename(&d->boxes[2], STR("elsewhere"));
+        news |= IMAP_NEWS_NAMES;
+    }
+    if (d->open != NULL) {
+        imap_server_news(d->server);
+    }
+    if ((d->watched & news) != 0) {
+        imap_server_account_news(d->server, d->watched & news);
+    }
+}
+
 static void change(struct driver *d, const struct imap_ask *ask, struct buf *out)
 {
     struct imap_changed changed = {.answer = IMAP_DONE, .keywords = STR_EMPTY};
@@ -510,6 +538,7 @@ static void change(struct driver *d, const struct imap_ask *ask, struct buf *out
     changed.modseq = d->modseq;
     changed.source_uids = buf_str(&from);
     changed.target_uids = buf_str(&to);
+    tell_watcher(d, &ask->change);
     imap_server_changed(d->server, &changed, out);
     buf_free(&from);
     buf_free(&to);
@@ -552,8 +581,9 @@ static bool answer(struct driver *d, enum imap_request request, struct str *inpu
 {
     const struct imap_ask *ask = imap_server_ask(d->server);
     bool question = request == IMAP_LIST || request == IMAP_METADATA || request == IMAP_OPEN ||
-                    request == IMAP_ACL || request == IMAP_NARROW || request == IMAP_ENTRIES ||
-                    request == IMAP_MESSAGES || request == IMAP_CHANGE || request == IMAP_APPEND;
+                    request == IMAP_WATCH || request == IMAP_ACL || request == IMAP_NARROW ||
+                    request == IMAP_ENTRIES || request == IMAP_MESSAGES || request == IMAP_CHANGE ||
+                    request == IMAP_APPEND;
     d->questions_before_login += question && d->logged_in == 0;
     if (question && (d->fail_answers || (d->fail_messages && request == IMAP_MESSAGES))) {
         fail(d, request, out);
@@ -569,6 +599,10 @@ static bool answer(struct driver *d, enum imap_request request, struct str *inpu
     case IMAP_OPEN: open_box(d, ask, out); return false;
     case IMAP_ENTRIES: entries(d, ask, out); return false;
     case IMAP_MESSAGES: messages(d, ask, out); return false;
+    case IMAP_WATCH:
+        d->watched = d->no_watch ? d->watched : ask->news;
+        imap_server_answered(d->server, d->no_watch ? IMAP_LIMIT : IMAP_DONE, 0, out);
+        return false;
     case IMAP_CHANGE:
     case IMAP_APPEND: change(d, ask, out); return false;
     case IMAP_SHUT: d->open = NULL; return false;
@@ -626,6 +660,23 @@ void driver_deliver(struct driver *d, size_t box, struct str text)
     add(d, &d->boxes[box], text, 0);
     if (d->open == &d->boxes[box]) {
         imap_server_news(d->server);
-        run(d, STR_EMPTY);
     }
+    driver_news(d, IMAP_NEWS_MESSAGES);
+}
+
+void driver_news(struct driver *d, unsigned news)
+{
+    imap_server_account_news(d->server, d->watched & news);
+    run(d, STR_EMPTY);
+}
+
+struct driver_box *driver_make(struct driver *d, struct str name)
+{
+    return make_box(d, name);
+}
+
+void driver_rename(struct driver_box *box, struct str name)
+{
+    memcpy(box->name, name.data, name.len);
+    box->name_len = name.len;
 }

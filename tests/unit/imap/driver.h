@@ -32,6 +32,7 @@ struct driver_box {
     uint32_t uid_validity;
     uint32_t uid_next;
     uint64_t modseq;
+    unsigned char id; /* its last octet */
     struct driver_message messages[DRIVER_MESSAGES];
     size_t count;
     struct imap_range gone[DRIVER_CHANGES_MAX]; /* one UID each */
@@ -66,8 +67,12 @@ struct driver {
     bool fail_answers;  /* every question is answered with IMAP_UNAVAILABLE */
     bool fail_messages; /* those for messages are */
     bool narrows;       /* there is a full-text index */
-    unsigned narrowed;  /* questions that it answered */
-    unsigned bodies;    /* messages of which octets were given */
+    bool no_watch;      /* of the account can be had */
+    bool busy;          /* with every change of the client's another client changes something */
+    unsigned watched;   /* enum imap_news */
+    unsigned char last_id;
+    unsigned narrowed; /* questions that it answered */
+    unsigned bodies;   /* messages of which octets were given */
     unsigned verified;
     unsigned logged_in;
     unsigned questions_before_login;
@@ -84,7 +89,12 @@ void driver_free(struct driver *driver);
 void driver_start(struct driver *driver);
 /* The client says this, in pieces of `split` octets (0: at once). */
 void driver_say(struct driver *driver, struct str text, size_t split);
-/* Something comes into an open mailbox from elsewhere. */
+/* Something comes into a mailbox from elsewhere. */
 void driver_deliver(struct driver *driver, size_t box, struct str text);
+/* Another client has done this already: bits of enum imap_news. */
+void driver_news(struct driver *driver, unsigned news);
+/* Another client makes a mailbox. */
+struct driver_box *driver_make(struct driver *driver, struct str name);
+void driver_rename(struct driver_box *box, struct str name);
 
 #endif
