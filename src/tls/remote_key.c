@@ -2,6 +2,7 @@
 #include "tls/remote_key.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "tls/proto_sign.h"
 #include "tls/provider.h"
@@ -59,8 +60,14 @@ bool remote_key_sign(void *context, const unsigned char *key_id, const char *dig
     memcpy(request.key_id, key_id, sizeof(request.key_id));
     memcpy(request.data, data.data, data.len);
     if (send(client->fd, &request, sizeof(request), MSG_NOSIGNAL | MSG_DONTWAIT) !=
-            (ssize_t)sizeof(request) ||
-        !await_answer(client->fd, request.serial, &answer)) {
+        (ssize_t)sizeof(request)) {
+        log_warning("a TLS handshake failed: the role that holds the keys cannot be asked: %s",
+                    strerror(errno));
+        return false;
+    }
+    if (!await_answer(client->fd, request.serial, &answer)) {
+        log_warning("a TLS handshake failed: the role that holds the keys has not signed it within %d ms",
+                    SIGN_TIMEOUT_MS);
         return false;
     }
     return answer.signature_len > 0 && answer.signature_len <= SIGN_SIGNATURE_MAX &&
@@ -236,6 +243,10 @@ bool key_ring_serve(struct key_ring *ring, int fd, key_ring_refresh refresh, voi
         key = find_key(ring, request.key_id);
     }
     struct sign_answer answer = {.serial = request.serial};
-    sign(key, &request, &answer);
+    if (!sign(key, &request, &answer)) {
+        log_warning("a TLS handshake failed: %s",
+                    key == NULL ? "the key of its certificate has been replaced since"
+                                : "it cannot be signed with the key of its certificate");
+    }
     return send(fd, &answer, sizeof(answer), MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)sizeof(answer);
 }
