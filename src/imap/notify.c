@@ -2,8 +2,8 @@
  * NOTIFY (RFC 5465): a client says what it wants to hear of which mailboxes, and hears it at once, while no command is under way.
  *
  * What happens in the selected mailbox is told as ever (sync.c), only sooner, or not at all. Of the others the engine keeps the
- * rows that the client knows. The role says when something has changed somewhere in the account or in what others share with it; the
- * engine then asks for all rows and tells how they differ (notify_rows.c).
+ * rows that the client knows. The role says when something has changed in the account or in what others share with it; the engine
+ * then asks for all rows and tells how they differ (notify_rows.c).
  */
 #include "imap/notify_private.h"
 
