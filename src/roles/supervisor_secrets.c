@@ -17,10 +17,11 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SECRET_SIZE = 32, TICKET_KEY_SIZE = 80 };
+enum { SECRET_SIZE = 32, TICKET_KEY_SIZE = 80, SECRET_MAX = 1 << 20 };
 
 static bool complain(struct buf *errors, const char *what, const char *path)
 {
@@ -234,15 +235,47 @@ static int open_secret(struct str path, bool is_private, struct buf *errors)
     return -1;
 }
 
+/* False: the file is larger than any secret, or there is no memory. */
+static bool copy_file(int from, int to)
+{
+    struct stat info;
+    if (fstat(from, &info) != 0 || info.st_size > SECRET_MAX) {
+        errno = EFBIG;
+        return false;
+    }
+    for (ssize_t n = 1; n != 0;) {
+        n = sendfile(to, from, NULL, SECRET_MAX);
+        if (n < 0 && errno != EINTR) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/*
+ * A role reads its copy when it comes to it; a certificate that is written anew meanwhile must not reach one role and not the other.
+ * The kernel copies: this process never has keys in its memory.
+ */
 static bool send_file(struct child *child, enum secret_kind kind, struct str name, struct str path,
                       bool is_private, struct buf *errors)
 {
     int fd = open_secret(path, is_private, errors);
-    if (fd < 0) {
+    int copy = fd < 0 ? -1 : memfd_create("secret", MFD_CLOEXEC);
+    bool fine = copy >= 0 && copy_file(fd, copy);
+    if (fd >= 0 && !fine) {
+        buf_printf(errors, "cannot copy %.*s: %s\n", STR_ARGS(path), strerror(errno));
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (!fine) {
+        if (copy >= 0) {
+            close(copy);
+        }
         return false;
     }
     struct control_secret message = {.kind = (uint8_t)kind, .name = name};
-    return channel_send_fd(child->control, &control_secret_type, &message, fd);
+    return channel_send_fd(child->control, &control_secret_type, &message, copy);
 }
 
 static bool send_own_secret(struct supervisor *s, struct child *child, enum secret_kind kind,

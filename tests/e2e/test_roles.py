@@ -6,6 +6,7 @@ import resource
 import signal
 import smtplib
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -291,6 +292,26 @@ def test_reload_brings_new_certificates(server):
         for thread in threads:
             thread.join()
     assert not failures and len(seen) == 11
+
+
+def test_a_reload_takes_what_is_there_then(server):
+    """A role that comes to its certificate late has the one of the reload, though the file has been written anew since."""
+    def shown():
+        with socket.create_connection(("127.0.0.1", server.ports["submissions"]), timeout=30) as plain:
+            with CLIENT_TLS.wrap_socket(plain) as session:
+                return ssl.DER_cert_to_PEM_cert(session.getpeercert(binary_form=True))
+    stopped = [pid for role in ("smtpd-msa", "keys") for pid in server.pids()[role]]
+    make_certificate(server.directory, server.hostname)
+    wanted = (server.directory / "cert.pem").read_text()
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        server.command("reload")
+        make_certificate(server.directory, server.hostname)
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: shown() == wanted, 20, "the certificate of the reload is served")
 
 
 # Few descriptors.
