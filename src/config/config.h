@@ -77,6 +77,7 @@ struct config_limits {
     unsigned hops;         /* Received fields */
     unsigned pop3_idle_s;
     unsigned imap_idle_s;
+    unsigned imap_messages; /* of one command; 0: any number */
 };
 
 struct config_processes {

@@ -126,6 +126,10 @@ static const struct setting limits[] = {
      "How long a POP3 session may be idle (RFC 1939: at least ten minutes)."},
     {"imap_idle", SETTING_SECONDS, offsetof(struct config_limits, imap_idle_s), "35m", 1, 7 * DAYS, NULL,
      "How long an IMAP session may be idle (RFC 9051: at least thirty minutes)."},
+    {"imap_messages", SETTING_COUNT, offsetof(struct config_limits, imap_messages), "0", 0, 1000000000, NULL,
+     "Messages that one IMAP command works on, the newest first (RFC 9738); programs that do not know of "
+     "this see no "
+     "more of a large mailbox. 0: any number."},
 };
 
 static const struct setting processes[] = {

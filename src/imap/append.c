@@ -333,7 +333,8 @@ static enum imap_request next_message(struct imap_server *s, struct buf *out)
 }
 
 /* Whether all that is there can be read, before the first of it is filed. */
-static bool is_whole(struct imap_server *s, struct imap_scan *given, bool several, bool *catenate)
+static bool is_whole(struct imap_server *s, struct imap_scan *given, bool several, size_t *messages,
+                     bool *catenate)
 {
     struct imap_scan scan = *given;
     struct imap_change change = {.kind = IMAP_CHANGE_APPEND};
@@ -341,7 +342,9 @@ static bool is_whole(struct imap_server *s, struct imap_scan *given, bool severa
     bool is_url;
     bool fine;
     *catenate = false;
+    *messages = 0;
     do {
+        ++*messages;
         fine = scan_head(s, &scan, &change);
         if (fine && scan_catenate(&scan)) {
             *catenate = true;
@@ -382,11 +385,15 @@ static enum imap_request run_append(struct imap_server *s, struct append *append
                                     struct buf *out)
 {
     bool catenate;
+    size_t messages;
     append->body = buf_make(s->settings->append_max + IMAP_LINE_MAX);
     append->text = buf_make(s->settings->append_max + 2 * IMAP_LINE_MAX);
     if (!imap_scan_space(scan) || !imap_scan_name(s, scan, &append->name) ||
-        !is_whole(s, scan, !append->replaces, &catenate)) {
+        !is_whole(s, scan, !append->replaces, &messages, &catenate)) {
         return imap_bad(s, out, scan, words);
+    }
+    if (imap_is_over_limit(s, messages)) {
+        return imap_no_limit(s, out);
     }
     append->scan = *scan;
     if (!catenate) {

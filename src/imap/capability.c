@@ -71,6 +71,10 @@ void imap_capabilities(const struct imap_server *s, struct buf *out)
         buf_append_str(out, s->compressed ? STR_EMPTY : STR(" COMPRESS=DEFLATE"));
         buf_append_lit(out, " APPENDLIMIT=");
         buf_append_u64(out, s->settings->append_max);
+        if (s->settings->message_limit > 0) {
+            buf_append_lit(out, " MESSAGELIMIT=");
+            buf_append_u64(out, s->settings->message_limit);
+        }
         return;
     }
     buf_append_str(out, str_of(before_login));

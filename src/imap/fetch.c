@@ -508,6 +508,12 @@ enum imap_request imap_command_fetch(struct imap_server *s, struct imap_scan *sc
     if (fetch->has_since && !narrow(s, fetch, out)) {
         return imap_no_answer(s, out, IMAP_LIMIT, false);
     }
+    if (fetch->partial && imap_is_over_limit(s, imap_set_size(&s->uids))) {
+        return imap_no_limit(s, out);
+    }
+    if (!imap_limit_set(s, &s->uids)) {
+        return imap_no_answer(s, out, IMAP_UNAVAILABLE, false);
+    }
     if (fetch_sets_seen(fetch) && !s->selected.read_only && (s->selected.rights & RIGHT_SEEN) != 0 &&
         take_unseen(s)) {
         return imap_ask(s, IMAP_CHANGE, seen_stored);

@@ -231,14 +231,49 @@ enum imap_request search_read_unknown(struct imap_server *s, struct buf *out)
     return imap_ask(s, IMAP_MESSAGES, all_known);
 }
 
+static bool is_in_scope(const struct search_program *program, uint32_t uid)
+{
+    bool inside = true;
+    for (size_t i = 0; i < program->count && inside; i++) {
+        inside = !program->nodes[i].scope || imap_set_contains(&program->nodes[i].set, uid);
+    }
+    return inside;
+}
+
+/* RFC 9738: the first message of the view that is searched; 0: there are not too many. */
+static size_t first_within_limit(struct imap_server *s, const struct search_program *program)
+{
+    const struct imap_view *view = &s->selected.view;
+    uint64_t messages = 0;
+    size_t first = view->count;
+    for (size_t i = view->count; i > 0; i--) {
+        if (view->entries[i - 1].gone || !is_in_scope(program, view->entries[i - 1].uid)) {
+            continue;
+        }
+        if (imap_is_over_limit(s, ++messages)) {
+            s->limited_uid = view->entries[first].uid;
+            return first;
+        }
+        first = i - 1;
+    }
+    return 0;
+}
+
 /* What the view cannot decide is asked for: first which messages may be hits, then those. */
 enum imap_request search_run(struct imap_server *s, struct buf *out,
                              enum imap_request (*found)(struct imap_server *s, struct buf *out))
 {
     struct search_command *search = s->data;
     const struct imap_view *view = &s->selected.view;
+    size_t first = 0;
     search->found = found;
-    for (size_t i = 0; i < view->count; i++) {
+    if (s->settings->message_limit > 0 && !search->correlate) {
+        first = first_within_limit(s, &search->program);
+        if (first > 0 && search->more != NULL) {
+            return imap_no_limit(s, out); /* a part cannot be put in order */
+        }
+    }
+    for (size_t i = first; i < view->count; i++) {
         struct search_subject subject = {.entry = &view->entries[i]};
         enum search_value value =
             view->entries[i].gone ? SEARCH_FALSE : search_evaluate(&search->program, &subject);

@@ -234,6 +234,7 @@ static bool scan_set(struct parser *p, bool uids)
     if (node == NULL) {
         return false;
     }
+    node->scope = p->depth == 1;
     if (text.data[0] == '$') {
         return imap_set_copy(&node->set, &p->s->selected.saved) || set_failed(p);
     }
@@ -245,6 +246,25 @@ static bool scan_set(struct parser *p, bool uids)
                 imap_view_to_uids(view, &numbers, &node->set);
     imap_set_free(&numbers);
     return fine || set_failed(p);
+}
+
+/* " 23221": what has come after it, or before (RFC 9738). */
+static bool scan_bound(struct parser *p, bool after)
+{
+    uint64_t uid = 0;
+    struct search_node *node = NULL;
+    if (imap_scan_space(p->scan) && imap_scan_number(p->scan, UINT32_MAX, &uid) && uid > 0) {
+        node = add_node(p, SEARCH_UIDS);
+    }
+    if (node == NULL) {
+        p->scan->why = "a UID";
+        return false;
+    }
+    node->scope = p->depth == 1;
+    if (after) {
+        return uid == UINT32_MAX || imap_set_append(&node->set, (uint32_t)uid + 1, UINT32_MAX);
+    }
+    return uid == 1 || imap_set_append(&node->set, 1, (uint32_t)uid - 1);
 }
 
 /* Keys. */
@@ -323,6 +343,12 @@ static bool scan_other(struct parser *p, bool *known)
     }
     if (imap_scan_word(scan, STR("UID"))) {
         return imap_scan_space(scan) && scan_set(p, true);
+    }
+    if (imap_scan_word(scan, STR("UIDAFTER"))) {
+        return scan_bound(p, true);
+    }
+    if (imap_scan_word(scan, STR("UIDBEFORE"))) {
+        return scan_bound(p, false);
     }
     if (imap_scan_word(scan, STR("NEW"))) {
         return add_number(p, SEARCH_RECENT, 0) && negate(p, add_number(p, SEARCH_FLAGS, IMAP_SEEN)) &&

@@ -58,6 +58,7 @@ struct search_node {
     struct str field;
     struct str text;     /* folded (message/fold.h) */
     struct imap_set set; /* UIDs */
+    bool scope;          /* a set that all hits are in: beyond it nothing is searched */
 };
 
 /* A text that was searched for with FUZZY, as it was written (folded). */

@@ -4,6 +4,8 @@
 #include "base/mem.h"
 #include "sasl/sasl.h"
 
+#include <stdio.h>
+
 enum {
     ARENA_MAX = 1 << 20,
     GRANT_MAX = 64,
@@ -84,6 +86,7 @@ static void forget_command(struct imap_server *s)
     s->before_command = false;
     s->own_change = false;
     s->all_flags = false;
+    s->limited_uid = 0;
     buf_free(&s->reply);
     arena_free(&s->arena);
     imap_reader_reset(s);
@@ -173,8 +176,24 @@ void imap_reply_now(struct imap_server *s, struct buf *out)
     send_reply(s, out);
 }
 
+/* "[MESSAGELIMIT 1000 23221] ": the limit and the lowest UID that was worked on (RFC 9738). */
+static void append_limit(const struct imap_server *s, struct buf *out)
+{
+    buf_append_lit(out, "[MESSAGELIMIT ");
+    buf_append_u64(out, s->settings->message_limit);
+    buf_append_char(out, ' ');
+    buf_append_u64(out, s->limited_uid);
+    buf_append_lit(out, "] The older messages were left out; name them in another command");
+}
+
 enum imap_request imap_reply_end(struct imap_server *s, struct buf *out)
 {
+    if (s->limited_uid != 0) { /* the tagged reply has a code of its own */
+        buf_append_lit(out, "* NO ");
+        append_limit(s, out);
+        buf_append_lit(out, "\r\n");
+        s->limited_uid = 0;
+    }
     s->ask.aside = false;
     return s->state == IMAP_SELECTED ? imap_sync(s, out, send_reply) : send_reply(s, out);
 }
@@ -190,12 +209,54 @@ static enum imap_request reply(struct imap_server *s, struct buf *out, const cha
 
 enum imap_request imap_ok(struct imap_server *s, struct buf *out, const char *code, const char *text)
 {
-    return reply(s, out, "OK", code, text);
+    if (s->limited_uid == 0 || code[0] != '\0') {
+        return reply(s, out, "OK", code, text);
+    }
+    append_limit(s, imap_reply_begin(s, "OK"));
+    s->limited_uid = 0;
+    return imap_reply_end(s, out);
 }
 
 enum imap_request imap_no(struct imap_server *s, struct buf *out, const char *code, const char *text)
 {
+    s->limited_uid = 0;
     return reply(s, out, "NO", code, text);
+}
+
+enum imap_request imap_no_limit(struct imap_server *s, struct buf *out)
+{
+    char code[64];
+    snprintf(code, sizeof(code), "[MESSAGELIMIT %u] ", s->settings->message_limit);
+    return imap_no(s, out, code, "That is too much for one command; name fewer messages");
+}
+
+bool imap_is_over_limit(const struct imap_server *s, uint64_t messages)
+{
+    return s->settings->message_limit > 0 && messages > s->settings->message_limit;
+}
+
+bool imap_limit_set(struct imap_server *s, struct imap_set *uids)
+{
+    uint64_t size = imap_set_size(uids);
+    struct imap_set kept = imap_set_make();
+    bool fine = true;
+    if (!imap_is_over_limit(s, size)) {
+        return true;
+    }
+    uint64_t left_out = size - s->settings->message_limit;
+    for (size_t r = 0; r < uids->count && fine; r++) {
+        struct imap_range range = uids->ranges[r];
+        uint64_t count = (uint64_t)range.last - range.first + 1;
+        uint64_t skip = left_out < count ? left_out : count;
+        left_out -= skip;
+        if (skip < count) {
+            s->limited_uid = kept.count == 0 ? range.first + (uint32_t)skip : s->limited_uid;
+            fine = imap_set_append(&kept, range.first + (uint32_t)skip, range.last);
+        }
+    }
+    imap_set_free(uids);
+    *uids = kept;
+    return fine;
 }
 
 enum imap_request imap_bad(struct imap_server *s, struct buf *out, const struct imap_scan *scan,

@@ -35,6 +35,7 @@ struct imap_settings {
     struct str hostname;
     unsigned errors;           /* refused commands before login after which a session is ended */
     uint64_t append_max;       /* octets of one message */
+    unsigned message_limit;    /* messages that one command works on (RFC 9738); 0: any number */
     unsigned narrow_from;      /* messages to be searched from which on a full-text index is asked first */
     uint64_t login_timeout_ms; /* until a login has succeeded */
     uint64_t idle_timeout_ms;  /* RFC 9051, section 5.4: at least 30 minutes */

@@ -85,9 +85,11 @@ struct imap_server {
     bool news; /* the selected mailbox has changed */
     bool idling;
     bool compressed;
-    bool before_command;        /* the view is brought up to date before the command runs */
-    bool by_uid;                /* the command under way stands behind UID */
-    bool own_change;            /* it has changed the selected mailbox */
+    bool before_command; /* the view is brought up to date before the command runs */
+    bool by_uid;         /* the command under way stands behind UID */
+    bool own_change;     /* it has changed the selected mailbox */
+    uint32_t
+        limited_uid; /* the lowest UID that it has worked on, as there were more messages than it may; 0: all */
     bool all_flags;             /* it tells changed flags even if the client wants no news of them */
     struct imap_notify *notify; /* NULL: the client has not used NOTIFY */
     unsigned account_news;      /* enum imap_news that have not been looked at */
@@ -178,6 +180,14 @@ void imap_enable_condstore(struct imap_server *s);
 /* Reads " set" and makes server->uids of it (of messages that are there). False: the command has been answered, *request. */
 bool imap_take_set(struct imap_server *s, struct imap_scan *scan, struct buf *out,
                    enum imap_request *request);
+/*
+ * RFC 9738: leaves as many of the messages, the newest, as one command may work on; the reply says so. False: no memory.
+ */
+bool imap_limit_set(struct imap_server *s, struct imap_set *uids);
+/* Whether these are more messages than one command may work on. */
+bool imap_is_over_limit(const struct imap_server *s, uint64_t messages);
+/* The reply to a command that works on all or none. */
+enum imap_request imap_no_limit(struct imap_server *s, struct buf *out);
 /* The command under way has state of its own, which goes with it. NULL without memory. */
 void *imap_command_data(struct imap_server *s, size_t size, void (*free_data)(void *data));
 /* Frees what a command or a look at news worked with, but its tag and text. */

@@ -102,14 +102,13 @@ static enum imap_request stored(struct imap_server *s, struct buf *out)
     }
     take_keywords(s, out);
     apply_to_view(s, s->data, &failed);
-    struct buf *reply = imap_reply_begin(s, "OK");
-    if (failed.count > 0) {
-        buf_append_lit(reply, "[MODIFIED ");
-        write_numbers(s, &failed, reply);
-        buf_append_lit(reply, "] Some have been changed by others meanwhile");
-    } else {
-        buf_append_lit(reply, "Stored");
+    if (failed.count == 0) {
+        return imap_ok(s, out, "", "Stored");
     }
+    struct buf *reply = imap_reply_begin(s, "OK");
+    buf_append_lit(reply, "[MODIFIED ");
+    write_numbers(s, &failed, reply);
+    buf_append_lit(reply, "] Some have been changed by others meanwhile");
     imap_set_free(&failed);
     return imap_reply_end(s, out);
 }
@@ -163,6 +162,9 @@ enum imap_request imap_command_store(struct imap_server *s, struct imap_scan *sc
     }
     if (s->uids.count == 0) {
         return imap_ok(s, out, "", "No such messages");
+    }
+    if (!imap_limit_set(s, &s->uids)) {
+        return imap_no_answer(s, out, IMAP_UNAVAILABLE, false);
     }
     s->ask.change = (struct imap_change){.kind = IMAP_CHANGE_FLAGS,
                                          .name = buf_str(&s->selected.name),
@@ -229,8 +231,13 @@ enum imap_request imap_command_expunge(struct imap_server *s, struct imap_scan *
     if ((s->selected.rights & RIGHT_EXPUNGE) == 0) {
         return imap_no_answer(s, out, IMAP_NO_PERMISSION, false);
     }
-    return imap_take_deleted(s, s->by_uid) ? imap_ask(s, IMAP_CHANGE, expunged)
-                                           : imap_ok(s, out, "", "Nothing to expunge");
+    if (!imap_take_deleted(s, s->by_uid)) {
+        return imap_ok(s, out, "", "Nothing to expunge");
+    }
+    if (s->by_uid && !imap_limit_set(s, &s->uids)) {
+        return imap_no_answer(s, out, IMAP_UNAVAILABLE, false);
+    }
+    return imap_ask(s, IMAP_CHANGE, expunged);
 }
 
 /* COPY and MOVE. */
@@ -283,6 +290,13 @@ static enum imap_request run_copy(struct imap_server *s, struct imap_scan *scan,
     }
     if (s->uids.count == 0) {
         return imap_ok(s, out, "", "No such messages");
+    }
+    /* A copy is whole or there is none; of what is moved some may stay (RFC 9738). */
+    if (kind == IMAP_CHANGE_COPY && imap_is_over_limit(s, imap_set_size(&s->uids))) {
+        return imap_no_limit(s, out);
+    }
+    if (!imap_limit_set(s, &s->uids)) {
+        return imap_no_answer(s, out, IMAP_UNAVAILABLE, false);
     }
     /* The source is the selected mailbox. */
     s->ask.change = (struct imap_change){.kind = kind, .name = name, .uids = &s->uids, .keywords = STR_EMPTY};

@@ -95,6 +95,7 @@ static void *make_imap_settings(const struct front_settings *front)
                                     .hostname = front->config->hostname,
                                     .errors = limits->errors,
                                     .append_max = limits->message_size,
+                                    .message_limit = limits->imap_messages,
                                     .narrow_from = NARROW_FROM,
                                     .login_timeout_ms = LOGIN_TIMEOUT_MS,
                                     .idle_timeout_ms = limits->imap_idle_s * 1000ULL,

@@ -7,7 +7,7 @@ import zlib
 import pytest
 
 from test_imap import PASSWORD, USER, fill, ok, session
-from veredus import Dev
+from veredus import Dev, Server
 
 
 @pytest.fixture(scope="module")
@@ -238,3 +238,24 @@ def test_metadata_is_kept_with_its_mailbox():
         assert "all is well" in running.run("verify")[0]
         running.start()
         assert state() == before
+
+
+def test_a_limit_of_messages():
+    """RFC 9738, by the setting: the newest are worked on, and a client that goes on below them has all in the end."""
+    with Server(limits="imap_messages = 3") as running:
+        running.add_user("ann@local.example", password=PASSWORD)
+        with session(running, "ann@local.example", PASSWORD) as client:
+            assert b"MESSAGELIMIT=3" in client.capability()[1][0]
+            fill(client, "Many", 8)
+            raw, seen, below = Raw(client), [], b"*"
+            while True:
+                answer = raw.ask(b"UID FETCH 1:" + below + b" (UID)")
+                seen += map(int, re.findall(rb"\(UID (\d+)\)", answer))
+                limit = re.search(rb"OK \[MESSAGELIMIT 3 (\d+)\]", answer)
+                if not limit:
+                    break
+                below = b"%d" % (int(limit[1]) - 1)
+            assert sorted(seen) == list(range(1, 9)) and len(seen) == 8
+            assert re.search(rb"NO \[MESSAGELIMIT 3\]", raw.ask(b"COPY 1:4 INBOX"))
+            assert re.search(rb"\* SEARCH 6 7 8\r\n.*OK \[MESSAGELIMIT 3 6\]", raw.ask(b"SEARCH ALL"), re.S)
+            assert re.search(rb"\* SEARCH 3 4 5\r\n.*OK Searched", raw.ask(b"SEARCH UIDBEFORE 6 UIDAFTER 2"), re.S)

@@ -26,6 +26,7 @@ static void run(struct driver *d, uint8_t flags, struct str said, size_t split, 
     must(driver_init(d, tls));
     d->fail_answers = (flags & 4) != 0;
     d->busy = (flags & 16) != 0;
+    d->settings.message_limit = (flags & 32) != 0 ? 2 : 0;
     d->narrows = narrows;
     driver_start(d);
     if ((flags & 2) == 0 && tls) {

@@ -703,9 +703,65 @@ static void test_partial(void **state)
     driver_free(&d);
 }
 
+/* RFC 9738: what one command works on is limited to the newest messages, and what works on all or none is refused. */
+static void test_message_limit(void **state)
+{
+    (void)state;
+    log_in();
+    assert_false(has_capability("MESSAGELIMIT"));
+    driver_free(&d);
+    assert_true(driver_init(&d, true));
+    d.settings.message_limit = 2;
+    driver_start(&d);
+    driver_say(&d, STR("l LOGIN ann pw\r\n"), 0);
+    assert_true(has_capability("MESSAGELIMIT=2"));
+    driver_say(&d, STR("s SELECT INBOX\r\n"), 0);
+#define LEFT_OUT "[MESSAGELIMIT 2 2] The older messages were left out; name them in another command\r\n"
+#define TOO_MUCH "NO [MESSAGELIMIT 2] That is too much for one command; name fewer messages\r\n"
+    expect("a FETCH 1:* UID\r\n", "* 2 FETCH (UID 2)\r\n* 3 FETCH (UID 3)\r\na OK " LEFT_OUT);
+    expect("a FETCH 1:2 UID\r\n", "* 1 FETCH (UID 1)\r\n* 2 FETCH (UID 2)\r\na OK Fetched\r\n");
+    expect("a UID FETCH 1:* UID (PARTIAL 1:2)\r\n",
+           "* 1 FETCH (UID 1)\r\n* 2 FETCH (UID 2)\r\na OK Fetched\r\n");
+    expect("a UID FETCH 1:* UID (PARTIAL 1:3)\r\n", "a " TOO_MUCH);
+    expect("a STORE 1:3 FLAGS.SILENT (\\Deleted)\r\n", "a OK " LEFT_OUT);
+    expect("a STORE 1 FLAGS.SILENT (\\Deleted)\r\n", "a OK Stored\r\n");
+    expect("a COPY 1:3 Work\r\n", "a " TOO_MUCH);
+    expect("a SEARCH ALL\r\n", "* SEARCH 2 3\r\na OK " LEFT_OUT);
+    expect("a SEARCH UIDBEFORE 2\r\n", "* SEARCH 1\r\na OK Searched\r\n");
+    expect("a SEARCH UIDAFTER 1 DELETED\r\n", "* SEARCH 2 3\r\na OK Searched\r\n");
+    expect("a SEARCH UIDBEFORE 1\r\n", "* SEARCH\r\na OK Searched\r\n");
+    expect("a SEARCH UIDAFTER 4294967295\r\n", "* SEARCH\r\na OK Searched\r\n");
+    expect("a SEARCH UIDAFTER x\r\n", "a BAD SEARCH takes search keys; expected a UID before: x\r\n");
+    expect("a SEARCH 1:2 TEXT e\r\n", "* SEARCH 1 2\r\na OK Searched\r\n");
+    expect("a SEARCH OR 1 2\r\n", "* SEARCH 2\r\na OK " LEFT_OUT); /* sets that do not narrow it */
+    expect("a SEARCH NOT 3\r\n", "* SEARCH 2\r\na OK " LEFT_OUT);
+    expect("a SEARCH RETURN (SAVE COUNT) ALL\r\n", "* ESEARCH (TAG \"a\") COUNT 2\r\na OK " LEFT_OUT);
+    expect("a FETCH $ UID\r\n", "* 2 FETCH (UID 2)\r\n* 3 FETCH (UID 3)\r\na OK Fetched\r\n");
+    expect("a SORT (ARRIVAL) UTF-8 ALL\r\n", "a " TOO_MUCH);
+    expect("a SORT (ARRIVAL) UTF-8 1:2\r\n", "* SORT 1 2\r\na OK Sorted\r\n");
+    expect("a THREAD REFERENCES UTF-8 ALL\r\n", "a " TOO_MUCH);
+    expect("a APPEND Work {5+}\r\nA: b\n {5+}\r\nA: b\n {5+}\r\nA: b\n\r\n", "a " TOO_MUCH);
+    expect_some("a APPEND Work {5+}\r\nA: b\n {5+}\r\nA: b\n\r\n", "a OK [APPENDUID");
+    /* A reply with a code of its own comes behind the limit's. */
+    expect("a STORE 1:3 (UNCHANGEDSINCE 1) +FLAGS.SILENT (\\Seen)\r\n",
+           "* NO " LEFT_OUT "* OK [HIGHESTMODSEQ 8] The highest modification sequence\r\n"
+           "a OK [MODIFIED 2:3] Some have been changed by others meanwhile\r\n");
+    expect("a UID EXPUNGE 1:*\r\n",
+           "* NO " LEFT_OUT "* 2 EXPUNGE\r\n* 2 EXPUNGE\r\na OK [HIGHESTMODSEQ 12] Expunged\r\n");
+    driver_free(&d);
+    assert_true(driver_init(&d, true));
+    d.settings.message_limit = 2;
+    driver_start(&d);
+    driver_say(&d, STR("l LOGIN ann pw\r\ns SELECT INBOX\r\n"), 0);
+    expect("a MOVE 1:* Work\r\n",
+           "* OK [COPYUID 1001 2,3 2,3] Moved\r\n* 2 EXPUNGE\r\n* 2 EXPUNGE\r\na OK " LEFT_OUT);
+    driver_free(&d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_message_limit),
         cmocka_unit_test(test_refused_literals_are_thrown_away),
         cmocka_unit_test(test_what_is_thrown_away_is_bounded),
         cmocka_unit_test(test_compress),
