@@ -253,7 +253,7 @@ static bool copy_file(int from, int to)
 }
 
 /*
- * A role reads its copy when it comes to it; a certificate that is written anew meanwhile must not reach one role and not the other.
+ * A role reads its copy when it comes to it; a certificate that is written anew meanwhile must not reach one role and not another.
  * The kernel copies: this process never has keys in its memory.
  */
 static bool send_file(struct child *child, enum secret_kind kind, struct str name, struct str path,

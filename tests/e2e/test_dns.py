@@ -15,7 +15,7 @@ import pytest
 from dns_server import (NXDOMAIN, REFUSED, SERVFAIL, TYPES, ScriptedDns, answer, encode_name, record, refuse, silent, slow,
                         truncated)
 from peer import Peer
-from veredus import CLIENT_TLS, PASSWORD, Server, send, wait_until
+from veredus import CLIENT_TLS, PASSWORD, Server, free_port, send, wait_until
 
 EQUAL = 24  # messages to a domain with two equal hosts
 ME = "127.0.0.1"
@@ -166,8 +166,7 @@ class AnyName(dict):
 
 class World:
     def __init__(self, directory):
-        with socket.create_server((DOWN, 0)) as s:
-            port = s.getsockname()[1]
+        port = free_port()
         self.peers = {address: Peer(address=address, port=port, extensions=("PIPELINING", "8BITMIME", "SMTPUTF8"))
                       for address in (ONE, TWO, "::1")}
         self.peers["127.0.1.3"] = Peer(address="127.0.1.3", port=port, always={"greeting": "554 5.7.1 no mail here"})
