@@ -8,7 +8,6 @@ import email
 import json
 import random
 import smtplib
-import socket
 import struct
 
 import pytest
