@@ -222,8 +222,9 @@ class Bench:
 
     def sessions(self, server):
         self.run("fill", server.port, SMALL, "INBOX", 20, OCTETS)
-        result = self.run("sessions", server.port, SMALL, 500 if self.options.quick else 4000, 10)
-        self.note("sessions (TLS, LOGIN, SELECT, FETCH, LOGOUT)", server, result["rate"], "/s", True)
+        for way in ("full", "resumed"):
+            result = self.run("sessions", server.port, SMALL, 500 if self.options.quick else 4000, 10, way)
+            self.note(f"sessions, {way} handshakes (LOGIN, SELECT, FETCH, LOGOUT)", server, result["rate"], "/s", True)
         count = 1000 if self.options.quick else 4000
         command = [self.load, "handshakes", "127.0.0.1", str(server.port), "10", str(count)]
         out = subprocess.run(command, capture_output=True, text=True, check=True, timeout=LOAD_SECONDS)

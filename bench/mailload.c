@@ -5,7 +5,8 @@
  *   mailload fill HOST PORT USER PASSWORD MAILBOX COUNT OCTETS         APPEND, 20 messages a command
  *   mailload append HOST PORT USER PASSWORD MAILBOX COUNT OCTETS N     APPEND, one message a command, on N connections
  *   mailload run HOST PORT USER PASSWORD COMMAND...                    each command's seconds and octets
- *   mailload sessions HOST PORT USER PASSWORD COUNT N                  LOGIN, SELECT, FETCH of 20 messages, LOGOUT; N at a time
+ *   mailload sessions HOST PORT USER PASSWORD COUNT N full|resumed     LOGIN, SELECT, FETCH of 20 messages, LOGOUT; N at a time;
+ *                                                                      resumed: each with the TLS session of the one before
  *   mailload idle HOST PORT USER PASSWORD COUNT SECONDS                IDLE
  *   mailload retr HOST PORT USER PASSWORD COUNT serial|pipelined       POP3
  */
@@ -46,8 +47,21 @@ static struct {
     size_t octets;
     unsigned connections;
     SSL_CTX *tls;
+    bool resumes;
+    unsigned resumed; /* handshakes that were */
     unsigned next; /* number of the next message or session, shared by the threads */
 } load;
+
+/* Of this thread, which tickets are for. */
+static __thread SSL_SESSION *last_session;
+
+static int keep_session(SSL *tls, SSL_SESSION *session)
+{
+    (void)tls;
+    SSL_SESSION_free(last_session);
+    last_session = session;
+    return 1;
+}
 
 static uint64_t now_us(void)
 {
@@ -82,8 +96,14 @@ static void open_client(struct client *c, unsigned number)
     }
     c->tls = SSL_new(load.tls);
     SSL_set_fd(c->tls, c->fd);
+    if (last_session != NULL) {
+        SSL_set_session(c->tls, last_session);
+    }
     if (SSL_connect(c->tls) != 1) {
         die("no TLS");
+    }
+    if (load.resumes) {
+        __atomic_fetch_add(&load.resumed, (unsigned)SSL_session_reused(c->tls), __ATOMIC_RELAXED);
     }
 }
 
@@ -451,7 +471,15 @@ int main(int argc, char **argv)
     load.count = (unsigned)strtoul(argv[6], NULL, 10);
     if (strcmp(what, "sessions") == 0) {
         uint64_t begun = now_us();
+        load.resumes = argc > 8 && strcmp(argv[8], "resumed") == 0;
+        if (load.resumes) {
+            SSL_CTX_set_session_cache_mode(load.tls, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+            SSL_CTX_sess_set_new_cb(load.tls, keep_session);
+        }
         in_threads(argc > 7 ? (unsigned)strtoul(argv[7], NULL, 10) : 1, have_sessions);
+        if (load.resumes && load.resumed + 256 < load.count) {
+            fprintf(stderr, "only %u of %u handshakes were resumed\n", load.resumed, load.count);
+        }
         print_total(begun, 0);
     } else if (strcmp(what, "idle") == 0) {
         be_idle(argc > 7 ? (unsigned)strtoul(argv[7], NULL, 10) : 60);

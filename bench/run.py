@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """`make bench`: what Veredus and Postfix do on this machine, in one run, with the same load generator and the same durability
-(both flush before they answer 250), a line a case with the ratio of the two; then TLS handshakes and idle connections.
-docs/performance.md says how to read it.
+(both flush before they answer 250), a line a case with the ratio of the two; then TLS handshakes and idle connections. Neither makes
+a full-text index here; what that takes bench/mailboxes.py measures. docs/performance.md says how to read it.
 
     bench/run.py [--quick] [--repeat N] [--only messages|tls|idle] [--binary build/veredus]
 """

@@ -114,6 +114,7 @@ listener "submissions" {{ kind = submission port = {tls_port} tls = implicit add
 domain "{domain}" {{ }}
 dns {{ dnssec = false }}
 limits {{ command_timeout = 30m }}
+store {{ full_text_from = 0 }}
 """
 
 

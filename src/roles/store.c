@@ -67,6 +67,7 @@ bool store_commit(struct store *s)
                  "what it changes cannot be written to the log; the disk may be full");
     }
     if (logged && index_commit(s->index) == 0) {
+        s->committed_ms = clock_monotonic_ms();
         store_watch_tell(s);
         store_segments_applied(s);
         if (s->failures > 0) {

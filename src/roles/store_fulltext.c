@@ -1,7 +1,7 @@
 /*
  * Full-text indexes (store/fulltext.h), built when the store has nothing else to do: of each mailbox that is large enough, the next
  * messages are read, given to the indexer, and what it answers goes into the account's file, in one transaction for some hundred of
- * them. Part of the store role.
+ * them. While mail comes in or is changed that goes on for a tenth of the time. Part of the store role.
  *
  * An indexer that ends may have ended because of a message. From then on it gets one at a time, and the one with which it ends
  * again is noted as unknown: it is looked at by every search.
@@ -27,6 +27,9 @@ enum {
     LOOK_MS = 1000,
     BUSY_MS = 20,
     BUSY_TIMES = 20, /* then a step is taken all the same */
+    QUIET_MS = 500,  /* since the last change of anything */
+    REST = 9,        /* times as long as a step, for others, before that */
+    REST_MAX_MS = 5000,
     FAILED_MS = 60000,
     CLEAN_MS = 10000,
     SEEN_SLOTS = 16384,
@@ -75,6 +78,7 @@ struct store_fulltext {
     struct document flight[AT_ONCE];
     size_t flight_first;
     size_t flight_count;
+    uint64_t sent_ms;
     uint64_t ticket;
     struct buf terms; /* of the first of them */
     struct buf octets;
@@ -92,6 +96,16 @@ static void step(void *context);
 static void plan(struct store *s, uint64_t ms)
 {
     loop_timer_start(s->role->loop, &s->fulltext->timer, ms, false, step, s);
+}
+
+/* How long others have the processor to themselves after a step that took so long; `least`: while nothing else goes on. */
+static uint64_t rest(const struct store *s, uint64_t took_ms, uint64_t least)
+{
+    if (clock_monotonic_ms() > s->committed_ms + QUIET_MS) {
+        return least;
+    }
+    uint64_t pause = REST * (took_ms + 1);
+    return pause < REST_MAX_MS ? pause : REST_MAX_MS;
 }
 
 /* What has been looked at. */
@@ -331,6 +345,7 @@ static bool send_some(struct store *s, struct role_peer *indexer)
         return false;
     }
     f->flight_first = 0;
+    f->sent_ms = clock_monotonic_ms();
     sql_int(q, 1, f->at.account);
     sql_int(q, 2, f->at.mailbox);
     sql_int(q, 3, (int64_t)f->uid + 1);
@@ -375,7 +390,7 @@ static void take_document(struct store *s, bool known)
     f->added++;
     f->done = uid;
     if (f->flight_count == 0) {
-        plan(s, 1);
+        plan(s, rest(s, clock_monotonic_ms() - f->sent_ms, 1));
     }
 }
 
@@ -489,8 +504,9 @@ static uint64_t take_step(struct store *s, struct role_peer *indexer)
         give_up(s, "cannot be written");
         return FAILED_MS;
     }
-    /* As long as the step, for others; the answer of the indexer, if there is one to come, plans the next step. */
-    return f->flight_count > 0 ? LOOK_MS : clock_monotonic_ms() - began + 1;
+    /* The answer of the indexer, if there is one to come, plans the next step. */
+    uint64_t took = clock_monotonic_ms() - began;
+    return f->flight_count > 0 ? LOOK_MS : rest(s, took, took + 1);
 }
 
 static void step(void *context)
