@@ -49,7 +49,7 @@ static struct {
     SSL_CTX *tls;
     bool resumes;
     unsigned resumed; /* handshakes that were */
-    unsigned next; /* number of the next message or session, shared by the threads */
+    unsigned next;    /* number of the next message or session, shared by the threads */
 } load;
 
 /* Of this thread, which tickets are for. */
@@ -109,6 +109,7 @@ static void open_client(struct client *c, unsigned number)
 
 static void close_client(struct client *c)
 {
+    SSL_set_shutdown(c->tls, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN); /* or its session counts as broken */
     SSL_free(c->tls);
     close(c->fd);
     free(c->in);

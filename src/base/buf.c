@@ -165,9 +165,7 @@ void buf_consume(struct buf *b, size_t len)
 static bool append_le(struct buf *b, uint64_t value, size_t width)
 {
     unsigned char bytes[8];
-    for (size_t i = 0; i < width; i++) {
-        bytes[i] = (unsigned char)(value >> (8 * i));
-    }
+    write_le64(bytes, value);
     return buf_append(b, bytes, width);
 }
 

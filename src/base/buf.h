@@ -10,6 +10,8 @@
 
 #include "base/str.h"
 
+#include <endian.h>
+
 struct buf {
     char *data;
     size_t len;
@@ -107,13 +109,17 @@ static inline uint64_t read_le64(const void *at)
     return read_le32(at) | (uint64_t)read_le32((const unsigned char *)at + 4) << 32;
 }
 
-/* Writes 4 octets at any address. */
+/* Writes 4 or 8 octets at any address. */
 static inline void write_le32(void *at, uint32_t value)
 {
-    unsigned char *p = at;
-    for (int i = 0; i < 4; i++) {
-        p[i] = (unsigned char)(value >> 8 * i);
-    }
+    value = htole32(value);
+    memcpy(at, &value, sizeof(value));
+}
+
+static inline void write_le64(void *at, uint64_t value)
+{
+    value = htole64(value);
+    memcpy(at, &value, sizeof(value));
 }
 
 #endif

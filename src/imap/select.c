@@ -188,6 +188,7 @@ static enum imap_request opened(struct imap_server *s, struct buf *out)
         imap_deselect(s);
         return imap_no_answer(s, out, IMAP_UNAVAILABLE, false);
     }
+    imap_view_reserve(&selected->view, row->messages);
     selected->rights = row->rights;
     selected->read_only = s->ask.read_only || (row->rights & RIGHTS_TO_CHANGE) == 0;
     selected->uid_validity = row->uid_validity;

@@ -35,12 +35,8 @@ uint32_t imap_view_last_uid(const struct imap_view *view)
     return view->count == 0 ? 0 : view->entries[view->count - 1].uid;
 }
 
-static bool make_room(struct imap_view *view)
+static bool set_room(struct imap_view *view, size_t room)
 {
-    if (view->count < view->room) {
-        return true;
-    }
-    size_t room = view->room == 0 ? 16 : view->room + view->room / 2;
     struct imap_entry *entries = mem_realloc(view->entries, room * sizeof(*entries));
     if (entries == NULL) {
         return false;
@@ -48,6 +44,18 @@ static bool make_room(struct imap_view *view)
     view->entries = entries;
     view->room = room;
     return true;
+}
+
+void imap_view_reserve(struct imap_view *view, size_t count)
+{
+    if (count > view->room) {
+        set_room(view, count);
+    }
+}
+
+static bool make_room(struct imap_view *view)
+{
+    return view->count < view->room || set_room(view, view->room < 16 ? 16 : view->room + view->room / 2);
 }
 
 void imap_view_announce(struct imap_view *view, struct imap_entry *entry)

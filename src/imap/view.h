@@ -40,6 +40,8 @@ struct imap_view {
 };
 
 void imap_view_free(struct imap_view *view);
+/* Room for so many; without it, or without memory, it grows as messages come. */
+void imap_view_reserve(struct imap_view *view, size_t count);
 /*
  * A message as the store has it now: new at the end, or one that is known. True; false without memory. A new one below the last
  * UID is ignored: the store never gives such.

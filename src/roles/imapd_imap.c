@@ -550,15 +550,6 @@ static void opened(struct imap_session *s, struct role_peer *peer, const struct 
     imap_server_opened(s->server, answer_of(m->result), &row, out_of(s));
 }
 
-static uint64_t read_le(const char *at, unsigned width)
-{
-    uint64_t value = 0;
-    for (unsigned i = 0; i < width; i++) {
-        value |= (uint64_t)(unsigned char)at[i] << (8 * i);
-    }
-    return value;
-}
-
 /* True: all parts have come. */
 static bool take_flags(struct imap_session *s, struct role_peer *peer, const struct mailbox_flags *m)
 {
@@ -574,8 +565,7 @@ static bool take_flags(struct imap_session *s, struct role_peer *peer, const str
     for (size_t at = 0; at + MAILBOX_FLAGS_SIZE <= m->entries.len && !s->lost_part;
          at += MAILBOX_FLAGS_SIZE) {
         const char *e = m->entries.data + at;
-        s->lost_part =
-            !imap_server_entry(s->server, (uint32_t)read_le(e, 4), read_le(e + 4, 8), read_le(e + 12, 8));
+        s->lost_part = !imap_server_entry(s->server, read_le32(e), read_le64(e + 4), read_le64(e + 12));
     }
     /* What changed while parts were on their way is newer than the first of them. */
     s->first_modseq = s->first_modseq == 0 ? m->modseq : s->first_modseq;
@@ -595,17 +585,15 @@ static bool take_flags(struct imap_session *s, struct role_peer *peer, const str
 static void take_vanished(struct imap_session *s, struct str ranges)
 {
     for (size_t at = 0; at + IMAP_SET_RANGE_SIZE <= ranges.len; at += IMAP_SET_RANGE_SIZE) {
-        imap_server_vanished(s->server, (uint32_t)read_le(ranges.data + at, 4),
-                             (uint32_t)read_le(ranges.data + at + 4, 4));
+        imap_server_vanished(s->server, read_le32(ranges.data + at), read_le32(ranges.data + at + 4));
     }
 }
 
 static void take_candidates(struct imap_session *s, struct str ranges)
 {
     for (size_t at = 0; at + IMAP_SET_RANGE_SIZE <= ranges.len; at += IMAP_SET_RANGE_SIZE) {
-        s->lost_part =
-            s->lost_part || !imap_server_candidates(s->server, (uint32_t)read_le(ranges.data + at, 4),
-                                                    (uint32_t)read_le(ranges.data + at + 4, 4));
+        s->lost_part = s->lost_part || !imap_server_candidates(s->server, read_le32(ranges.data + at),
+                                                               read_le32(ranges.data + at + 4));
     }
 }
 

@@ -72,8 +72,11 @@ static bool add_flags(void *context, uint32_t uid, uint64_t flags, uint64_t mods
         c->next = uid;
         return false;
     }
-    return buf_append_le32(&c->r->bytes, uid) && buf_append_le64(&c->r->bytes, flags) &&
-           buf_append_le64(&c->r->bytes, modseq);
+    char entry[MAILBOX_FLAGS_SIZE];
+    write_le32(entry, uid);
+    write_le64(entry + 4, flags);
+    write_le64(entry + 12, modseq);
+    return buf_append(&c->r->bytes, entry, sizeof(entry));
 }
 
 static void send_vanished(void *context, struct str ranges)
