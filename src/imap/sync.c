@@ -227,7 +227,8 @@ static void tell_flags(struct imap_server *s, size_t at, struct buf *out)
     buf_append_u64(out, uid_only ? entry->uid : at + 1);
     buf_append_str(out, uid_only ? STR(" UIDFETCH (FLAGS ") : STR(" FETCH (FLAGS "));
     imap_write_flags(s, entry->flags, entry->recent, out);
-    if (!uid_only && (s->by_uid || imap_is_enabled(s, IMAP_ENABLED_CONDSTORE))) {
+    /* RFC 5465, section 5.1: who has used NOTIFY is told the UID. */
+    if (!uid_only && (s->by_uid || s->notify != NULL || imap_is_enabled(s, IMAP_ENABLED_CONDSTORE))) {
         buf_append_lit(out, " UID ");
         buf_append_u64(out, entry->uid);
     }

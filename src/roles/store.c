@@ -67,7 +67,6 @@ bool store_commit(struct store *s)
                  "what it changes cannot be written to the log; the disk may be full");
     }
     if (logged && index_commit(s->index) == 0) {
-        s->committed_ms = clock_monotonic_ms();
         store_watch_tell(s);
         store_segments_applied(s);
         if (s->failures > 0) {
@@ -151,10 +150,16 @@ static bool apply_all(struct store *s, bool *more)
     return do_requests(s) == 0 && write_events(s) == 0 && store_queue_reports(s) == 0;
 }
 
+static bool has_work(const struct store *s)
+{
+    return store_segments_pending(s) || s->event_count > 0 || s->requests != NULL;
+}
+
 bool store_tick(struct store *s)
 {
     bool more = false;
     struct apply_counts before = s->totals;
+    bool work = has_work(s);
     s->tick_planned = false;
     bool fine = store_begin(s);
     if (fine && !apply_all(s, &more)) {
@@ -170,6 +175,7 @@ bool store_tick(struct store *s)
         return false;
     }
     s->event_count = 0;
+    s->worked_ms = work ? clock_monotonic_ms() : s->worked_ms;
     answer_requests(s, true);
     store_queue_run(s);
     if (more) {
@@ -191,7 +197,7 @@ void store_soon(struct store *s)
 static void apply_due(void *context)
 {
     struct store *s = context;
-    if (store_segments_pending(s) || s->event_count > 0 || s->requests != NULL) {
+    if (has_work(s)) {
         store_soon(s);
     } else {
         s->tick_planned = false;
@@ -625,8 +631,7 @@ static void control(struct role *role, const struct ipc_type *type, const void *
 static void drain(struct role *role)
 {
     struct store *s = role->data;
-    for (int tries = 0;
-         tries < 100 && (store_segments_pending(s) || s->requests != NULL || s->event_count > 0); tries++) {
+    for (int tries = 0; tries < 100 && has_work(s); tries++) {
         if (!store_tick(s)) {
             break; /* what is not applied now is applied at the next start */
         }

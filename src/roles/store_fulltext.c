@@ -101,7 +101,7 @@ static void plan(struct store *s, uint64_t ms)
 /* How long others have the processor to themselves after a step that took so long; `least`: while nothing else goes on. */
 static uint64_t rest(const struct store *s, uint64_t took_ms, uint64_t least)
 {
-    if (clock_monotonic_ms() > s->committed_ms + QUIET_MS) {
+    if (clock_monotonic_ms() > s->worked_ms + QUIET_MS) {
         return least;
     }
     uint64_t pause = REST * (took_ms + 1);

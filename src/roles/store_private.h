@@ -89,7 +89,7 @@ struct store {
     struct open_segment *own; /* the store's own segment, for reports; NULL until one is needed */
     struct batch *own_batch;
     bool accepting;
-    uint64_t committed_ms; /* when something was last changed */
+    uint64_t worked_ms; /* when mail was last filed or changed */
     int64_t free_octets;
     struct loop_timer apply_timer;
     struct loop_timer space_timer;

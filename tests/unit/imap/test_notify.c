@@ -98,7 +98,7 @@ static void test_the_selected_mailbox_at_once(void **state)
     deliver(0);
     assert_said("* 5 EXISTS\r\n* 2 RECENT\r\n");
     store_elsewhere(0, 1, IMAP_FLAGGED);
-    assert_said("* 2 FETCH (FLAGS (\\Flagged))\r\n");
+    assert_said("* 2 FETCH (FLAGS (\\Flagged) UID 2)\r\n");
     expunge_elsewhere(0, 0);
     assert_said("* 1 EXPUNGE\r\n");
     deliver(1); /* of another mailbox nothing was asked */
@@ -142,12 +142,12 @@ static void test_what_is_not_wanted_is_not_told(void **state)
     expect("a NOOP\r\n", "a OK Nothing done\r\n");
     expect("a UID FETCH 4 FLAGS\r\n", "a OK No such messages\r\n");
     expect("a STORE 1 +FLAGS (\\Seen)\r\n",
-           "* 4 EXISTS\r\n* 1 RECENT\r\n* 1 FETCH (FLAGS (\\Seen))\r\na OK Stored\r\n");
+           "* 4 EXISTS\r\n* 1 RECENT\r\n* 1 FETCH (FLAGS (\\Seen) UID 1)\r\na OK Stored\r\n");
     /* Changes of flags alone are not wanted. */
     expect("n NOTIFY SET (SELECTED (MessageNew MessageExpunge))\r\n", OK);
     store_elsewhere(0, 1, IMAP_FLAGGED);
     assert_said("");
-    expect("a STORE 1 -FLAGS (\\Seen)\r\n", "* 1 FETCH (FLAGS ())\r\na OK Stored\r\n");
+    expect("a STORE 1 -FLAGS (\\Seen)\r\n", "* 1 FETCH (FLAGS () UID 1)\r\na OK Stored\r\n");
     /* What has gathered is told with the command that changes what is wanted. */
     store_elsewhere(0, 2, IMAP_SEEN);
     deliver(0);
@@ -231,7 +231,7 @@ static void test_items_of_a_search(void **state)
                 "(\\Recent))\r\n"
                 "* 4 FETCH (UID 4 BODY[HEADER.FIELDS (Subject)] {17}\r\nSubject: news\r\n\r\n)\r\n");
     store_elsewhere(0, 0, IMAP_FLAGGED);
-    assert_said("* 1 FETCH (FLAGS (\\Flagged))\r\n* ESEARCH (TAG \"s\") UID ADDTO (0 1)\r\n");
+    assert_said("* 1 FETCH (FLAGS (\\Flagged) UID 1)\r\n* ESEARCH (TAG \"s\") UID ADDTO (0 1)\r\n");
     driver_deliver(&d, 0, STR("Subject: other\r\n\r\n"));
     assert_said("* 5 EXISTS\r\n* 2 RECENT\r\n* 5 FETCH (FLAGS (\\Recent))\r\n");
     expect("s SEARCH RETURN (UPDATE (NOTHING)) ALL\r\n",
