@@ -2,29 +2,15 @@
  * ESEARCH: one search in several mailboxes (RFC 7377). Each of them takes the place of the selected one while it is searched, so
  * that SEARCH's own functions serve; the keys are read anew for each, as keywords and "*" are a mailbox's own.
  */
+#include "imap/filter_private.h"
 #include "imap/search_private.h"
 
 #include "base/mem.h"
 
 enum { SOURCES_MAX = 200, NAMES_MAX = 16 << 20 };
 
-enum source_kind {
-    SOURCE_SELECTED,
-    SOURCE_INBOXES,
-    SOURCE_PERSONAL,
-    SOURCE_SUBSCRIBED,
-    SOURCE_SUBTREE,
-    SOURCE_SUBTREE_ONE,
-    SOURCE_MAILBOX
-};
-
-struct source {
-    enum source_kind kind;
-    struct str name;
-};
-
 struct multisearch {
-    struct source sources[SOURCES_MAX];
+    struct imap_filter sources[SOURCES_MAX];
     size_t source_count;
     struct str keys;
     struct buf names;   /* to be searched, each ended by NUL */
@@ -44,50 +30,13 @@ static void free_multisearch(void *more)
 
 /* Sources. */
 
-static bool add_source(struct imap_scan *scan, struct multisearch *m, enum source_kind kind, struct str name)
+static bool scan_source(struct imap_server *s, struct imap_scan *scan, struct multisearch *m)
 {
     if (m->source_count == SOURCES_MAX) {
         scan->why = "fewer mailboxes";
         return false;
     }
-    m->sources[m->source_count++] = (struct source){kind, name};
-    return true;
-}
-
-/* " name" or " (name name)" */
-static bool scan_names(struct imap_server *s, struct imap_scan *scan, struct multisearch *m,
-                       enum source_kind kind)
-{
-    struct str name;
-    if (!imap_scan_space(scan)) {
-        return false;
-    }
-    bool several = imap_scan_char(scan, '(');
-    do {
-        if (!imap_scan_name(s, scan, &name) || !add_source(scan, m, kind, name)) {
-            return false;
-        }
-    } while (several && imap_scan_peek(scan) == ' ' && imap_scan_space(scan));
-    return !several || imap_scan_char(scan, ')');
-}
-
-static bool scan_source(struct imap_server *s, struct imap_scan *scan, struct multisearch *m)
-{
-    static const struct {
-        struct str word;
-        enum source_kind kind;
-    } words[] = {{{"SELECTED", 8}, SOURCE_SELECTED},        {{"INBOXES", 7}, SOURCE_INBOXES},
-                 {{"PERSONAL", 8}, SOURCE_PERSONAL},        {{"SUBSCRIBED", 10}, SOURCE_SUBSCRIBED},
-                 {{"SUBTREE-ONE", 11}, SOURCE_SUBTREE_ONE}, {{"SUBTREE", 7}, SOURCE_SUBTREE},
-                 {{"MAILBOXES", 9}, SOURCE_MAILBOX}};
-    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-        if (imap_scan_word(scan, words[i].word)) {
-            return words[i].kind < SOURCE_SUBTREE ? add_source(scan, m, words[i].kind, STR_EMPTY)
-                                                  : scan_names(s, scan, m, words[i].kind);
-        }
-    }
-    scan->why = "selected, inboxes, personal, subscribed, subtree, subtree-one or mailboxes";
-    return false;
+    return imap_filter_scan(s, scan, FILTER_SELECTED_DELAYED, &m->sources[m->source_count++]);
 }
 
 /* " IN (mailboxes "a" subtree ("b" "c"))", or nothing, which is the selected mailbox. */
@@ -96,7 +45,8 @@ static bool scan_sources(struct imap_server *s, struct imap_scan *scan, struct m
     struct imap_scan before = *scan;
     if (!imap_scan_space(scan) || !imap_scan_word(scan, STR("IN"))) {
         *scan = before;
-        return add_source(scan, m, SOURCE_SELECTED, STR_EMPTY);
+        m->sources[m->source_count++] = (struct imap_filter){.kind = FILTER_SELECTED};
+        return true;
     }
     if (!imap_scan_space(scan) || !imap_scan_char(scan, '(')) {
         return false;
@@ -112,35 +62,9 @@ static bool scan_sources(struct imap_server *s, struct imap_scan *scan, struct m
 static bool has_source(const struct multisearch *m, bool selected)
 {
     for (size_t i = 0; i < m->source_count; i++) {
-        if ((m->sources[i].kind == SOURCE_SELECTED) == selected) {
+        if ((m->sources[i].kind == FILTER_SELECTED) == selected) {
             return true;
         }
-    }
-    return false;
-}
-
-/* A name that is `parent`, or lies below it: at any depth, or one level only. */
-static bool is_in_tree(struct str name, struct str parent, bool one)
-{
-    if (str_equal(name, parent)) {
-        return true;
-    }
-    struct str rest = str_from(name, parent.len + 1);
-    return name.len > parent.len && name.data[parent.len] == '/' && str_starts(name, parent) &&
-           (!one || str_find(rest, 0, '/') == SIZE_MAX);
-}
-
-static bool is_source(const struct imap_server *s, const struct source *source, const struct imap_row *row)
-{
-    switch (source->kind) {
-    case SOURCE_SELECTED:
-        return s->state == IMAP_SELECTED && str_equal(row->name, buf_str(&s->selected.name));
-    case SOURCE_INBOXES: return str_equal(row->name, STR("INBOX"));
-    case SOURCE_PERSONAL: return !is_other_users(row->name);
-    case SOURCE_SUBSCRIBED: return row->subscribed;
-    case SOURCE_SUBTREE:
-    case SOURCE_SUBTREE_ONE: return is_in_tree(row->name, source->name, source->kind == SOURCE_SUBTREE_ONE);
-    case SOURCE_MAILBOX: return str_equal(row->name, source->name);
     }
     return false;
 }
@@ -253,7 +177,7 @@ static enum imap_request listed(struct imap_server *s, struct buf *out)
         bool wanted = false;
         bool readable = row->exists && (row->rights & RIGHT_READ) != 0;
         for (size_t i = 0; i < m->source_count && readable && !wanted; i++) {
-            wanted = is_source(s, &m->sources[i], row);
+            wanted = imap_filter_matches(s, &m->sources[i], row->name, row->subscribed);
         }
         if (wanted && !(buf_append_str(&m->names, row->name) && buf_append_char(&m->names, '\0'))) {
             return imap_no_answer(s, out, IMAP_LIMIT, false);

@@ -11,26 +11,16 @@
 
 #include "base/mem.h"
 
-#include <stdlib.h>
-
 enum { ARENA_MAX = 512 << 10, OWN_MAX = 1 << 20 };
 
 static const struct {
     struct str name;
-    unsigned event; /* 0: see scan_event */
+    unsigned event;
 } events[] = {{{"MailboxName", 11}, NOTIFY_NAMES},
               {{"SubscriptionChange", 18}, NOTIFY_SUBSCRIPTIONS},
               {{"MailboxMetadataChange", 21}, NOTIFY_METADATA},
               {{"ServerMetadataChange", 20}, NOTIFY_SERVER_METADATA},
               {{"FlagChange", 10}, NOTIFY_FLAGS}};
-
-static const struct {
-    struct str name;
-    enum notify_filter filter;
-} filters[] = {{{"selected", 8}, NOTIFY_SELECTED},      {{"selected-delayed", 16}, NOTIFY_SELECTED_DELAYED},
-               {{"inboxes", 7}, NOTIFY_INBOXES},        {{"personal", 8}, NOTIFY_PERSONAL},
-               {{"subscribed", 10}, NOTIFY_SUBSCRIBED}, {{"subtree", 7}, NOTIFY_SUBTREE},
-               {{"mailboxes", 9}, NOTIFY_MAILBOXES}};
 
 static void clear(struct imap_notify *n)
 {
@@ -60,54 +50,13 @@ void imap_notify_free(struct imap_server *s)
 
 /* Which mailboxes. */
 
-static int compare_names(const void *a, const void *b)
-{
-    return str_compare(*(const struct str *)a, *(const struct str *)b);
-}
-
-static bool names_have(const struct notify_group *group, struct str name)
-{
-    size_t low = 0;
-    size_t high = group->name_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int order = str_compare(group->names[middle], name);
-        if (order == 0) {
-            return true;
-        }
-        low = order < 0 ? middle + 1 : low;
-        high = order < 0 ? high : middle;
-    }
-    return false;
-}
-
-static bool names_have_above(const struct notify_group *group, struct str name)
-{
-    for (size_t i = 0; i < name.len; i++) {
-        if (name.data[i] == '/' && names_have(group, str_sub(name, 0, i))) {
-            return true;
-        }
-    }
-    return names_have(group, name);
-}
-
-static bool matches(const struct notify_group *group, struct str name, bool subscribed)
-{
-    switch (group->filter) {
-    case NOTIFY_INBOXES: return str_equal(name, STR("INBOX")); /* nothing else is delivered to */
-    case NOTIFY_PERSONAL: return !is_other_users(name);
-    case NOTIFY_SUBSCRIBED: return subscribed;
-    case NOTIFY_SUBTREE: return names_have_above(group, name);
-    case NOTIFY_MAILBOXES: return names_have(group, name);
-    default: return false;
-    }
-}
-
-unsigned notify_events(const struct imap_notify *n, struct str name, bool subscribed)
+unsigned notify_events(const struct imap_server *s, const struct imap_notify *n, struct str name,
+                       bool subscribed)
 {
     unsigned found = 0;
     for (size_t i = 0; i < n->group_count; i++) {
-        found |= matches(&n->groups[i], name, subscribed) ? n->groups[i].events : 0;
+        bool matches = imap_filter_matches(s, &n->groups[i].filter, name, subscribed);
+        found |= matches ? n->groups[i].events : 0;
     }
     return found;
 }
@@ -481,7 +430,7 @@ static bool scan_event(struct imap_server *s, struct imap_scan *scan, struct ima
         if (!imap_scan_space(&ahead) || imap_scan_peek(&ahead) != '(') {
             return true;
         }
-        if (group->filter > NOTIFY_SELECTED_DELAYED || n->fetch != NULL) {
+        if (group->filter.kind > FILTER_SELECTED_DELAYED || n->fetch != NULL) {
             scan->why = "no items: they go with the selected mailbox alone";
             return false;
         }
@@ -523,62 +472,22 @@ static bool scan_events(struct imap_server *s, struct imap_scan *scan, struct im
     } else if (seen != 0 || (group->events & NOTIFY_FLAGS) != 0) {
         wrong->text = "MessageNew and MessageExpunge go together, and FlagChange with both of them";
     }
-    if (group->filter <= NOTIFY_SELECTED_DELAYED &&
+    if (group->filter.kind <= FILTER_SELECTED_DELAYED &&
         (group->events & ~(unsigned)(NOTIFY_MESSAGES | NOTIFY_FLAGS)) != 0) {
         wrong->text = "Only events of messages can be had of the selected mailbox";
     }
     return !brackets || imap_scan_char(scan, ')');
 }
 
-/* "name" or "(name name)" */
-static bool scan_names(struct imap_server *s, struct imap_scan *scan, struct notify_group *group)
-{
-    struct buf names = buf_make((size_t)IMAP_LINE_MAX * sizeof(struct str));
-    struct str name;
-    bool several = imap_scan_peek(scan) == '(' && imap_scan_char(scan, '(');
-    bool fine;
-    do {
-        fine = imap_scan_name(s, scan, &name) && buf_append(&names, &name, sizeof(name));
-    } while (fine && several && imap_scan_peek(scan) == ' ' && imap_scan_space(scan));
-    fine = fine && (!several || imap_scan_char(scan, ')'));
-    if (fine) {
-        group->name_count = names.len / sizeof(name);
-        group->names = arena_alloc(&s->arena, names.len);
-        fine = group->names != NULL;
-    }
-    if (fine) {
-        memcpy(group->names, names.data, names.len);
-        qsort(group->names, group->name_count, sizeof(name), compare_names);
-    }
-    buf_free(&names);
-    return fine;
-}
-
-static bool scan_filter(struct imap_server *s, struct imap_scan *scan, struct notify_group *group)
-{
-    struct str word;
-    if (!imap_scan_atom(scan, &word)) {
-        return false;
-    }
-    for (size_t i = 0; i < sizeof(filters) / sizeof(filters[0]); i++) {
-        if (str_equal_nocase(word, filters[i].name)) {
-            group->filter = filters[i].filter;
-            return group->filter < NOTIFY_SUBTREE || (imap_scan_space(scan) && scan_names(s, scan, group));
-        }
-    }
-    scan->why = "SELECTED, SELECTED-DELAYED, INBOXES, PERSONAL, SUBSCRIBED, SUBTREE or MAILBOXES";
-    return false;
-}
-
 static bool scan_group(struct imap_server *s, struct imap_scan *scan, struct imap_notify *n,
                        struct wrong *wrong)
 {
     struct notify_group group = {.events = 0};
-    if (!imap_scan_char(scan, '(') || !scan_filter(s, scan, &group) || !imap_scan_space(scan) ||
-        !scan_events(s, scan, n, &group, wrong) || !imap_scan_char(scan, ')')) {
+    if (!imap_scan_char(scan, '(') || !imap_filter_scan(s, scan, FILTER_SUBTREE_ONE, &group.filter) ||
+        !imap_scan_space(scan) || !scan_events(s, scan, n, &group, wrong) || !imap_scan_char(scan, ')')) {
         return false;
     }
-    if (group.filter > NOTIFY_SELECTED_DELAYED) {
+    if (group.filter.kind > FILTER_SELECTED_DELAYED) {
         if (n->group_count == NOTIFY_GROUPS_MAX) {
             scan->why = "fewer groups of events";
             return false;
@@ -590,7 +499,7 @@ static bool scan_group(struct imap_server *s, struct imap_scan *scan, struct ima
         wrong->text = "SELECTED or SELECTED-DELAYED can be there once";
     }
     n->has_selected = true;
-    n->delayed = group.filter == NOTIFY_SELECTED_DELAYED;
+    n->delayed = group.filter.kind == FILTER_SELECTED_DELAYED;
     n->selected = group.events;
     return true;
 }

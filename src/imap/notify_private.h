@@ -3,6 +3,7 @@
 #define VEREDUS_IMAP_NOTIFY_PRIVATE_H
 
 #include "imap/fetch_private.h"
+#include "imap/filter_private.h"
 
 enum {
     NOTIFY_GROUPS_MAX = 64,
@@ -19,22 +20,10 @@ enum notify_event {
     NOTIFY_SERVER_METADATA = 32
 };
 
-enum notify_filter {
-    NOTIFY_SELECTED,
-    NOTIFY_SELECTED_DELAYED,
-    NOTIFY_INBOXES,
-    NOTIFY_PERSONAL,
-    NOTIFY_SUBSCRIBED,
-    NOTIFY_SUBTREE,
-    NOTIFY_MAILBOXES
-};
-
 /* Events of mailboxes other than the selected one. */
 struct notify_group {
-    enum notify_filter filter;
+    struct imap_filter filter;
     unsigned events;
-    struct str *names; /* of SUBTREE and MAILBOXES, sorted */
-    size_t name_count;
 };
 
 /* What one client wants to hear, and what it knows. */
@@ -64,7 +53,8 @@ struct imap_notify {
 /* notify.c */
 
 /* The events of the groups that are about this mailbox. */
-unsigned notify_events(const struct imap_notify *notify, struct str name, bool subscribed);
+unsigned notify_events(const struct imap_server *s, const struct imap_notify *notify, struct str name,
+                       bool subscribed);
 enum notify_own { NOTIFY_OWN_NAME = 'n', NOTIFY_OWN_ANNOTATION = 'a' };
 bool notify_is_own(const struct imap_notify *notify, enum notify_own kind, struct str text);
 /* Whether what happens to the messages of this mailbox is told as SELECTED wants it. */

@@ -77,7 +77,7 @@ static bool find_places(const struct imap_kept_row *rows, size_t count, struct p
 static const struct imap_row *row_of_id(const struct imap_kept_row *rows, const struct places *places,
                                         const unsigned char *id)
 {
-    struct place key;
+    struct place key = {.at = 0};
     memcpy(key.id, id, sizeof(key.id));
     const struct place *place = bsearch(&key, places->places, places->count, sizeof(key), compare_places);
     return place == NULL ? NULL : &rows[place->at].row;
@@ -105,7 +105,7 @@ static void add_telling(struct difference *d, struct str name, struct str old_na
 
 static bool wants(const struct difference *d, struct str name, bool subscribed, unsigned events)
 {
-    return (notify_events(d->n, name, subscribed) & events) != 0;
+    return (notify_events(d->s, d->n, name, subscribed) & events) != 0;
 }
 
 /* RFC 5465, section 5.4: made or removed, a mailbox is told together with the one above it. */
@@ -274,7 +274,7 @@ static void write_statuses(const struct difference *d, struct buf *out)
         if (!now->exists || (now->rights & RIGHT_READ) == 0 || notify_is_selected(s, now->name)) {
             continue;
         }
-        unsigned events = notify_events(d->n, now->name, now->subscribed);
+        unsigned events = notify_events(d->s, d->n, now->name, now->subscribed);
         const struct imap_row *before =
             (events & OF_MESSAGES) == 0 ? NULL : row_of_name(d->n->rows, d->n->row_count, now->name);
         const struct imap_row *moved = (events & OF_MESSAGES) == 0 ? NULL : row_before(d, now);
@@ -306,7 +306,7 @@ void notify_tell_first(const struct imap_server *s, const struct imap_notify *n,
 {
     for (size_t i = 0; i < s->row_count; i++) {
         const struct imap_row *row = &s->rows[i].row;
-        unsigned events = notify_events(n, row->name, row->subscribed);
+        unsigned events = notify_events(s, n, row->name, row->subscribed);
         if (!row->exists || events == 0) {
             continue;
         }
@@ -381,7 +381,7 @@ static bool tells_annotations(const struct imap_server *s, const struct imap_not
     const struct imap_row *now = row_of_name(s->rows, s->row_count, mailbox);
     return before != NULL && now != NULL && before->exists && now->exists &&
            memcmp(before->id, now->id, sizeof(now->id)) == 0 &&
-           (notify_events(n, mailbox, now->subscribed) & NOTIFY_METADATA) != 0;
+           (notify_events(s, n, mailbox, now->subscribed) & NOTIFY_METADATA) != 0;
 }
 
 static bool is_own(const struct imap_notify *n, const struct annotation *a, struct buf *key)
