@@ -21,7 +21,10 @@ struct imap_filter {
     size_t name_count;
 };
 
-/* Reads `personal`, `subtree "a"`, `mailboxes (a b)`; any kind but `never` (RFC 5465, section 6; RFC 7377, section 2.2). False: scan->why. */
+/*
+ * Reads `personal`, `subtree "a"`, `mailboxes (a b)`; any kind but `never` (RFC 5465, section 6; RFC 7377, section 2.2). False:
+ * scan->why.
+ */
 bool imap_filter_scan(struct imap_server *s, struct imap_scan *scan, enum imap_filter_kind never,
                       struct imap_filter *filter);
 bool imap_filter_matches(const struct imap_server *s, const struct imap_filter *filter, struct str name,

@@ -4,6 +4,7 @@ at rest, and nothing else does.
 """
 import contextlib
 import os
+import random
 import re
 import signal
 import socket
@@ -166,3 +167,93 @@ def test_a_store_that_dies(server):
         os.kill(server.pid("store"), signal.SIGKILL)
         wait_until(lambda: one.over, 10, "the session ends")
         assert one.lines and one.lines[-1].startswith("* BYE")
+
+
+class Mirror:
+    """What a client knows that has heard everything, and asked nothing since the beginning."""
+
+    def __init__(self, server, user):
+        events = "(MailboxName SubscriptionChange MessageNew MessageExpunge FlagChange)"
+        self.listener = Listener(server, user, f"NOTIFY SET (PERSONAL {events})")
+        self.names, self.subscribed, self.status = truth(server, user)
+
+    def take_list(self, attributes, name, old):
+        if old:
+            for one in [one for one in self.names if one == old or one.startswith(old + "/")]:
+                moved = name + one[len(old):]
+                self.names = self.names - {one} | {moved}
+                self.status[moved] = self.status.pop(one)
+        if r"\NonExistent" in attributes:
+            self.names.discard(name)
+            self.status.pop(name, None)
+        elif name not in self.names:
+            self.names.add(name)
+            self.status[name] = {"MESSAGES": 0, "UIDNEXT": 1, "UNSEEN": 0}
+        self.subscribed = self.subscribed | {name} if r"\Subscribed" in attributes else self.subscribed - {name}
+
+    def listen(self):
+        """Takes what has come, until nothing comes any more."""
+        while True:
+            lines, self.listener.lines = self.listener.lines, []
+            for line in lines:
+                if found := re.fullmatch(r'\* LIST \((.*)\) "/" (\S+)(?: \("OLDNAME" \((\S+)\)\))?', line):
+                    self.take_list(*found.groups())
+                elif found := re.fullmatch(r"\* STATUS (\S+) \((.*)\)", line):
+                    self.status[found[1]].update({key: int(value) for key, value in re.findall(r"(\w+) (\d+)", found[2])
+                                                  if key in ("MESSAGES", "UIDNEXT", "UNSEEN")})
+                else:
+                    assert False, line
+            if not lines:
+                return
+            time.sleep(0.1)
+
+
+def truth(server, user):
+    with Session(server, user) as session:
+        names, status = set(), {}
+        for attributes, name in re.findall(r'\* LIST \((.*)\) "/" (\S+)', session.ok('LIST "" *')):
+            assert r"\Noselect" not in attributes
+            names.add(name)
+            items = re.search(r"\((.*)\)", session.ok(f"STATUS {name} (MESSAGES UIDNEXT UNSEEN)"))[1]
+            status[name] = {key: int(value) for key, value in re.findall(r"(\w+) (\d+)", items)}
+        return names, set(re.findall(r'\* LSUB \(.*\) "/" (\S+)', session.ok('LSUB "" *'))), status
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_mirror(server, seed):
+    """Many changes by others at random: who has heard of all of them knows what there is."""
+    user = f"mirror{seed}@example.org"
+    server.run("user", "add", user, "--password-stdin", stdin="secret of mirrors\n")
+    USERS[user] = "secret of mirrors"
+    choose = random.Random(seed)
+    mirror = Mirror(server, user)
+    with Session(server, user) as one, Session(server, user) as two:
+        for step in range(150):
+            session = choose.choice((one, two))
+            names = sorted(truth_names(session))
+            name, other = choose.choice(names), choose.choice(("a", "b", "c")) + choose.choice(("", "/x", "/y", "/x/z"))
+            act = choose.randrange(10)
+            if act <= 1:
+                session.ask(f"CREATE {other}")
+            elif act == 2 and name != "INBOX":
+                session.ask(f"DELETE {name}")
+            elif act == 3 and name != "INBOX":
+                session.ask(f"RENAME {name} {other}")
+            elif act == 4:
+                session.ask(f"{choose.choice(('SUBSCRIBE', 'UNSUBSCRIBE'))} {choose.choice((name, other))}")
+            elif act <= 6:
+                session.append(name, choose.choice(("", "\\Seen")))
+            else:
+                session.ask(f"SELECT {name}")
+                session.ask(choose.choice(("STORE 1:* +FLAGS (\\Seen)", "STORE 1 FLAGS (\\Deleted)", "EXPUNGE", "STORE 1 -FLAGS (\\Seen)",
+                                           f"COPY 1:* {choose.choice(names)}", f"MOVE 1 {choose.choice(names)}")))
+                session.ask("UNSELECT")
+            if step % 10 == 9:
+                time.sleep(0.1)
+                mirror.listen()
+                assert (mirror.names, mirror.subscribed, mirror.status) == truth(server, user), step
+    mirror.listener.__exit__()
+
+
+def truth_names(session):
+    return re.findall(r'\* LIST \(.*\) "/" (\S+)', session.ok('LIST "" *'))
