@@ -68,24 +68,26 @@ bool notify_is_selected(const struct imap_server *s, struct str name)
 
 /* Own changes. */
 
-bool notify_is_own(const struct imap_notify *n, enum notify_own kind, struct str text)
+bool notify_is_own(const struct imap_notify *n, struct str mailbox, struct str entry)
 {
     const struct buf *own = &n->own;
-    for (size_t at = 0; at + 3 <= own->len;) {
-        struct str other = str_make(own->data + at + 3, read_le16(own->data + at + 1));
-        if (own->data[at] == (char)kind && str_equal(other, text)) {
+    for (size_t at = 0; at + 4 <= own->len;) {
+        struct str name = str_make(own->data + at + 4, read_le16(own->data + at));
+        struct str other = str_make(name.data + name.len, read_le16(own->data + at + 2));
+        if (str_equal(name, mailbox) && str_equal(other, entry)) {
             return true;
         }
-        at += 3 + other.len;
+        at += 4 + name.len + other.len;
     }
     return false;
 }
 
-static void note(struct imap_notify *n, enum notify_own kind, struct str text)
+static void note(struct imap_notify *n, struct str mailbox, struct str entry)
 {
-    buf_append_char(&n->own, (char)kind);
-    buf_append_le16(&n->own, (uint16_t)text.len);
-    buf_append_str(&n->own, text);
+    buf_append_le16(&n->own, (uint16_t)mailbox.len);
+    buf_append_le16(&n->own, (uint16_t)entry.len);
+    buf_append_str(&n->own, mailbox);
+    buf_append_str(&n->own, entry);
 }
 
 /* Those above it are made with it. */
@@ -93,27 +95,21 @@ static void note_with_parents(struct imap_notify *n, struct str name)
 {
     for (size_t i = 0; i < name.len; i++) {
         if (name.data[i] == '/') {
-            note(n, NOTIFY_OWN_NAME, str_sub(name, 0, i));
+            note(n, str_sub(name, 0, i), STR_EMPTY);
         }
     }
-    note(n, NOTIFY_OWN_NAME, name);
+    note(n, name, STR_EMPTY);
 }
 
 static void note_annotations(struct imap_notify *n, const struct imap_change *change)
 {
-    struct buf key = buf_make(2 * (size_t)IMAP_LINE_MAX);
     struct str rest = change->data;
     while (rest.len >= 6) {
         size_t entry = read_le16(rest.data);
         uint32_t value = read_le32(rest.data + 2);
-        buf_clear(&key);
-        buf_append_str(&key, change->name);
-        buf_append_char(&key, '\0');
-        buf_append_str(&key, str_sub(rest, 6, 6 + entry));
-        note(n, NOTIFY_OWN_ANNOTATION, buf_str(&key));
+        note(n, change->name, str_sub(rest, 6, 6 + entry));
         rest = str_from(rest, 6 + entry + (value == UINT32_MAX ? 0 : value));
     }
-    buf_free(&key);
 }
 
 /* What the client has put into a mailbox is what it knows of it; anything beyond that is news. */
@@ -160,12 +156,12 @@ void imap_notify_own(struct imap_server *s, const struct imap_changed *changed)
     case IMAP_CHANGE_CREATE: note_with_parents(n, change->name); break;
     case IMAP_CHANGE_RENAME:
         note_with_parents(n, change->other_name);
-        note(n, NOTIFY_OWN_NAME, change->name);
+        note(n, change->name, STR_EMPTY);
         break;
     case IMAP_CHANGE_DELETE:
     case IMAP_CHANGE_SUBSCRIBE:
     case IMAP_CHANGE_UNSUBSCRIBE:
-    case IMAP_CHANGE_ACL: note(n, NOTIFY_OWN_NAME, change->name); break;
+    case IMAP_CHANGE_ACL: note(n, change->name, STR_EMPTY); break;
     case IMAP_CHANGE_METADATA: note_annotations(n, change); break;
     default: return;
     }
@@ -296,9 +292,10 @@ static enum imap_request looked(struct imap_server *s, struct buf *out)
 static enum imap_request annotations_came(struct imap_server *s, struct buf *out)
 {
     struct imap_notify *n = s->notify;
-    if (s->answer != IMAP_DONE || !notify_tell_annotations(s, n, out)) {
+    if (s->answer != IMAP_DONE) {
         return overflow(s, out, rest);
     }
+    notify_tell_annotations(s, n, out);
     keep_annotations(n);
     return looked(s, out);
 }

@@ -45,7 +45,7 @@ struct imap_notify {
     /* Likewise the annotations, sorted: lengths of mailbox and entry (16 bits each), hash of the value, then both. */
     struct buf annotations;
     struct buf fresh; /* those that are coming */
-    /* Own changes since the last look: kind, length (16 bits), text. */
+    /* Own changes since the last look: lengths (16 bits) of a mailbox's name and of an entry, which may be empty, then both. */
     struct buf own;
     struct imap_set own_uids; /* messages that the client has put into the selected mailbox itself */
 };
@@ -55,8 +55,8 @@ struct imap_notify {
 /* The events of the groups that are about this mailbox. */
 unsigned notify_events(const struct imap_server *s, const struct imap_notify *notify, struct str name,
                        bool subscribed);
-enum notify_own { NOTIFY_OWN_NAME = 'n', NOTIFY_OWN_ANNOTATION = 'a' };
-bool notify_is_own(const struct imap_notify *notify, enum notify_own kind, struct str text);
+/* Whether the client has changed it itself: the name or subscription, or this annotation. */
+bool notify_is_own(const struct imap_notify *notify, struct str mailbox, struct str entry);
 /* Whether what happens to the messages of this mailbox is told as SELECTED wants it. */
 bool notify_is_selected(const struct imap_server *s, struct str name);
 
@@ -67,7 +67,7 @@ void notify_tell_first(const struct imap_server *s, const struct imap_notify *no
 /* How server->rows, sorted, differ from what the client knows. False without memory. */
 bool notify_tell_rows(const struct imap_server *s, const struct imap_notify *notify, struct buf *out);
 /* The same of annotations. */
-bool notify_tell_annotations(const struct imap_server *s, const struct imap_notify *notify, struct buf *out);
+void notify_tell_annotations(const struct imap_server *s, const struct imap_notify *notify, struct buf *out);
 /* For server->annotation: adds one to `fresh`. */
 bool notify_annotation_came(struct imap_server *s, struct str mailbox, struct str entry, struct str value);
 

@@ -112,7 +112,7 @@ static bool wants(const struct difference *d, struct str name, bool subscribed, 
 static void note_made_or_removed(struct difference *d, struct str name, bool subscribed)
 {
     size_t slash = str_find_last(name, '/');
-    if (notify_is_own(d->n, NOTIFY_OWN_NAME, name)) {
+    if (notify_is_own(d->n, name, STR_EMPTY)) {
         return;
     }
     if (wants(d, name, subscribed, NOTIFY_NAMES)) {
@@ -151,16 +151,16 @@ static void note_renamed(struct difference *d, const struct imap_row *before, co
 {
     bool wanted = wants(d, now->name, now->subscribed, NOTIFY_NAMES) ||
                   wants(d, before->name, before->subscribed, NOTIFY_NAMES);
-    if (wanted && !notify_is_own(d->n, NOTIFY_OWN_NAME, now->name) &&
+    if (wanted && !notify_is_own(d->n, now->name, STR_EMPTY) &&
         !moved_with_parent(d, before->name, now->name)) {
         add_telling(d, now->name, before->name);
     }
 }
 
 /* One name: what it meant and what it means; each may be NULL. */
-static void compare_name(struct difference *d, const struct imap_row *before, const struct imap_row *now)
+static void compare_name(struct difference *d, struct str name, const struct imap_row *before,
+                         const struct imap_row *now)
 {
-    struct str name = now != NULL ? now->name : before->name;
     bool had = before != NULL && before->exists;
     bool has = now != NULL && now->exists;
     bool was_subscribed = before != NULL && before->subscribed;
@@ -179,7 +179,7 @@ static void compare_name(struct difference *d, const struct imap_row *before, co
                wants(d, name, is_subscribed, OF_MESSAGES)) {
         add_telling(d, name, STR_EMPTY);
     }
-    if (was_subscribed != is_subscribed && !notify_is_own(d->n, NOTIFY_OWN_NAME, name) &&
+    if (was_subscribed != is_subscribed && !notify_is_own(d->n, name, STR_EMPTY) &&
         wants(d, name, true, NOTIFY_SUBSCRIPTIONS)) {
         add_telling(d, name, STR_EMPTY);
     }
@@ -195,7 +195,8 @@ static void compare_names(struct difference *d)
         int order = b == d->n->row_count   ? 1
                     : i == d->s->row_count ? -1
                                            : str_compare(before[b].row.name, now[i].row.name);
-        compare_name(d, order <= 0 ? &before[b].row : NULL, order >= 0 ? &now[i].row : NULL);
+        compare_name(d, order <= 0 ? before[b].row.name : now[i].row.name, order <= 0 ? &before[b].row : NULL,
+                     order >= 0 ? &now[i].row : NULL);
         b += order <= 0;
         i += order >= 0;
     }
@@ -384,21 +385,11 @@ static bool tells_annotations(const struct imap_server *s, const struct imap_not
            (notify_events(s, n, mailbox, now->subscribed) & NOTIFY_METADATA) != 0;
 }
 
-static bool is_own(const struct imap_notify *n, const struct annotation *a, struct buf *key)
-{
-    buf_clear(key);
-    buf_append_str(key, a->mailbox);
-    buf_append_char(key, '\0');
-    buf_append_str(key, a->entry);
-    return notify_is_own(n, NOTIFY_OWN_ANNOTATION, buf_str(key));
-}
-
 /* "* METADATA name entry entry": the names of those that have another value, or none any more. */
-bool notify_tell_annotations(const struct imap_server *s, const struct imap_notify *n, struct buf *out)
+void notify_tell_annotations(const struct imap_server *s, const struct imap_notify *n, struct buf *out)
 {
     struct str old = buf_str(&n->annotations);
     struct str fresh = buf_str(&n->fresh);
-    struct buf key = buf_make(2 * (size_t)IMAP_LINE_MAX);
     struct annotation a = {.value = 0};
     struct annotation b = {.value = 0};
     struct str under_way = {NULL, 0}; /* the mailbox whose line is open */
@@ -408,7 +399,7 @@ bool notify_tell_annotations(const struct imap_server *s, const struct imap_noti
         int order = !has_old ? 1 : !has_fresh ? -1 : compare_annotations(&a, &b);
         const struct annotation *one = order <= 0 ? &a : &b;
         if ((order != 0 || a.value != b.value) && tells_annotations(s, n, one->mailbox) &&
-            !is_own(n, one, &key)) {
+            !notify_is_own(n, one->mailbox, one->entry)) {
             if (under_way.data == NULL || !str_equal(under_way, one->mailbox)) {
                 buf_append_str(out, under_way.data == NULL ? STR("* METADATA ") : STR("\r\n* METADATA "));
                 imap_name_write(s, one->mailbox, out);
@@ -423,7 +414,4 @@ bool notify_tell_annotations(const struct imap_server *s, const struct imap_noti
     if (under_way.data != NULL) {
         buf_append_lit(out, "\r\n");
     }
-    bool fine = buf_ok(&key);
-    buf_free(&key);
-    return fine;
 }
