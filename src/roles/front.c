@@ -60,6 +60,7 @@ struct fronts {
     unsigned char ticket_key[TICKET_KEY];
     unsigned char hash_key[crypto_shorthash_KEYBYTES];
     struct address_count *counts[BUCKETS];
+    struct remote_key_client keys;
 };
 
 struct fronts *fronts_new(struct role *role, const struct front_events *events, void *context)
@@ -69,6 +70,7 @@ struct fronts *fronts_new(struct role *role, const struct front_events *events, 
         f->role = role;
         f->events = events;
         f->context = context;
+        f->keys.fd = -1;
         crypto_shorthash_keygen(f->hash_key);
         randombytes_buf(f->ticket_key, sizeof(f->ticket_key));
     }
@@ -312,9 +314,11 @@ static void connection_waits(void *context, unsigned what)
 
 /* What the supervisor sends. */
 
-void fronts_listener(struct fronts *f, uint32_t id, struct str name, int fd)
+void front_listener(struct role *role, uint32_t id, struct str name, int fd)
 {
-    struct front *front = f->stopped || name.len >= sizeof(front->name) ? NULL : mem_new(struct front);
+    struct fronts *f = role->module->fronts(role);
+    struct front *front =
+        f == NULL || f->stopped || name.len >= sizeof(front->name) ? NULL : mem_new(struct front);
     if (front == NULL) {
         close(fd);
         return;
@@ -340,9 +344,11 @@ static void front_free(struct front *front)
     mem_free(front);
 }
 
-void fronts_unlisten(struct fronts *f, uint32_t id)
+void front_unlisten(struct role *role, uint32_t id)
 {
-    for (struct front **link = &f->list; *link != NULL; link = &(*link)->next) {
+    struct fronts *f = role->module->fronts(role);
+    for (struct front **link = f == NULL ? NULL : &f->list; link != NULL && *link != NULL;
+         link = &(*link)->next) {
         if ((*link)->id == id) {
             struct front *front = *link;
             *link = front->next;
@@ -352,10 +358,11 @@ void fronts_unlisten(struct fronts *f, uint32_t id)
     }
 }
 
-void fronts_secret(struct fronts *f, enum secret_kind kind, struct str name, int fd)
+void front_secret(struct role *role, enum secret_kind kind, struct str name, int fd)
 {
+    struct fronts *f = role->module->fronts(role);
     struct buf content = buf_make(PEM_MAX);
-    if (!role_read_fd(fd, PEM_MAX, &content)) {
+    if (!role_read_fd(fd, PEM_MAX, &content) || f == NULL) {
         log_error("a certificate or key that the supervisor sent cannot be read");
     } else if (kind == SECRET_TICKET_KEY && content.len == TICKET_KEY) {
         memcpy(f->ticket_key, content.data, TICKET_KEY);
@@ -373,6 +380,26 @@ void fronts_secret(struct fronts *f, enum secret_kind kind, struct str name, int
         }
     }
     buf_wipe(&content);
+}
+
+void front_signing(struct role *role, enum role_kind kind, uint32_t instance, int fd)
+{
+    struct fronts *f = role->module->fronts(role);
+    (void)kind;
+    (void)instance;
+    if (f == NULL) {
+        close(fd);
+        return;
+    }
+    if (f->keys.fd >= 0) {
+        close(f->keys.fd);
+    }
+    f->keys.fd = fd;
+}
+
+struct remote_key_client *fronts_keys(struct fronts *f)
+{
+    return &f->keys;
 }
 
 void fronts_configured(struct fronts *f)

@@ -9,6 +9,7 @@
 
 #include "config/config.h"
 #include "roles/role.h"
+#include "tls/remote_key.h"
 #include "tls/tls.h"
 
 #include <sys/socket.h>
@@ -39,10 +40,13 @@ struct front_events {
 
 /* NULL without memory. */
 struct fronts *fronts_new(struct role *role, const struct front_events *events, void *context);
-/* What the supervisor sends: these may come before fronts_start and later. */
-void fronts_listener(struct fronts *fronts, uint32_t id, struct str name, int fd);
-void fronts_unlisten(struct fronts *fronts, uint32_t id);
-void fronts_secret(struct fronts *fronts, enum secret_kind kind, struct str name, int fd);
+/* What the supervisor sends, for the module of such a role: before fronts_start and later. */
+void front_listener(struct role *role, uint32_t id, struct str name, int fd);
+void front_unlisten(struct role *role, uint32_t id);
+void front_secret(struct role *role, enum secret_kind kind, struct str name, int fd);
+void front_signing(struct role *role, enum role_kind kind, uint32_t instance, int fd);
+/* Where signatures are asked for, for tls_setup. */
+struct remote_key_client *fronts_keys(struct fronts *fronts);
 /* Makes all settings and begins to accept. 0, or -1. */
 int fronts_start(struct fronts *fronts);
 /* The configuration or a certificate is new: makes all settings anew. */

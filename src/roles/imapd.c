@@ -149,13 +149,18 @@ static struct imapd *state_of(struct role *role)
         struct imapd *d = mem_new(struct imapd);
         if (d != NULL) {
             d->role = role;
-            d->keys.fd = -1;
             d->writer = log_writer_new(role, written);
             d->fronts = fronts_new(role, &front_events, d);
         }
         role->data = d;
     }
     return role->data;
+}
+
+static struct fronts *fronts_of(struct role *role)
+{
+    struct imapd *d = state_of(role);
+    return d == NULL ? NULL : d->fronts;
 }
 
 static int prepare(struct role *role)
@@ -170,7 +175,7 @@ static int prepare(struct role *role)
     if (charset_preload() > 0) {
         log_warning("some charsets cannot be had: text in them is searched as far as it is ASCII");
     }
-    if (!tls_setup(remote_key_sign, &d->keys)) {
+    if (!tls_setup(remote_key_sign, fronts_keys(d->fronts))) {
         log_error("TLS cannot be set up: %s", tls_error());
         return -1;
     }
@@ -255,47 +260,6 @@ static void configured(struct role *role)
     fronts_configured(d->fronts);
 }
 
-static void listener(struct role *role, uint32_t id, struct str name, int fd)
-{
-    struct imapd *d = state_of(role);
-    if (d == NULL || d->fronts == NULL) {
-        close(fd);
-        return;
-    }
-    fronts_listener(d->fronts, id, name, fd);
-}
-
-static void unlisten(struct role *role, uint32_t id)
-{
-    struct imapd *d = role->data;
-    fronts_unlisten(d->fronts, id);
-}
-
-static void secret(struct role *role, enum secret_kind kind, struct str name, int fd)
-{
-    struct imapd *d = state_of(role);
-    if (d == NULL || d->fronts == NULL) {
-        close(fd);
-        return;
-    }
-    fronts_secret(d->fronts, kind, name, fd);
-}
-
-static void signing(struct role *role, enum role_kind kind, uint32_t instance, int fd)
-{
-    (void)kind;
-    (void)instance;
-    struct imapd *d = state_of(role);
-    if (d == NULL) {
-        close(fd);
-        return;
-    }
-    if (d->keys.fd >= 0) {
-        close(d->keys.fd);
-    }
-    d->keys.fd = fd;
-}
-
 /* A role that sessions depend on is gone: those that have something of it are ended. */
 static void peer_down(struct role *role, struct role_peer *peer)
 {
@@ -354,14 +318,15 @@ static const struct role_protocol protocols[] = {
 const struct role_module role_imapd = {.kind = ROLE_IMAPD,
                                        .protocols = protocols,
                                        .protocol_count = sizeof(protocols) / sizeof(protocols[0]),
+                                       .fronts = fronts_of,
                                        .prepare = prepare,
                                        .start = start,
                                        .peer_up = peer_up,
                                        .peer_message = peer_message,
                                        .peer_down = peer_down,
-                                       .signing = signing,
-                                       .listener = listener,
-                                       .unlisten = unlisten,
-                                       .secret = secret,
+                                       .signing = front_signing,
+                                       .listener = front_listener,
+                                       .unlisten = front_unlisten,
+                                       .secret = front_secret,
                                        .configured = configured,
                                        .drain = drain};

@@ -7,7 +7,6 @@
 #include "roles/connection.h"
 #include "roles/front.h"
 #include "roles/log_writer.h"
-#include "tls/remote_key.h"
 
 struct imapd;
 
@@ -98,7 +97,6 @@ struct imapd_owner {
 struct imapd {
     struct role *role;
     struct fronts *fronts;
-    struct remote_key_client keys;
     struct log_writer *writer;
     struct pop3_session *sessions;
     struct imap_session *imap_sessions;

@@ -43,10 +43,14 @@ struct role_protocol {
     const struct ipc_receives *receives;
 };
 
+struct fronts;
+
 struct role_module {
     enum role_kind kind;
     const struct role_protocol *protocols;
     size_t protocol_count;
+    /* Of a role with listeners (front.h): NULL without memory. What follows may come before prepare. */
+    struct fronts *(*fronts)(struct role *role);
     /*
      * 0, or -1 after logging why. The supervisor then tries again later, unless role->exit_code says that this would be of no
      * use: EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_CANTCREAT or EX_CONFIG.

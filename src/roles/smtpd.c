@@ -219,7 +219,6 @@ static struct smtpd *state_of(struct role *role)
         struct smtpd *d = mem_new(struct smtpd);
         if (d != NULL) {
             d->role = role;
-            d->keys.fd = -1;
             d->fronts = fronts_new(role, &front_events, d);
             d->writer = log_writer_new(role, session_written);
             d->known = mem_zalloc(KNOWN_ADDRESSES, sizeof(*d->known));
@@ -228,6 +227,12 @@ static struct smtpd *state_of(struct role *role)
         role->data = d;
     }
     return role->data;
+}
+
+static struct fronts *fronts_of(struct role *role)
+{
+    struct smtpd *d = state_of(role);
+    return d == NULL ? NULL : d->fronts;
 }
 
 static int prepare(struct role *role)
@@ -240,7 +245,7 @@ static int prepare(struct role *role)
     }
     mem_keep_freed(FREED_KEPT, BODY_FROM_HEAP);
     d->budget.max = role->config->limits.body_memory;
-    if (!tls_setup(remote_key_sign, &d->keys)) {
+    if (!tls_setup(remote_key_sign, fronts_keys(d->fronts))) {
         log_error("TLS cannot be set up: %s", tls_error());
         return -1;
     }
@@ -294,47 +299,6 @@ static void configured(struct role *role)
     struct smtpd *d = role->data;
     d->budget.max = role->config->limits.body_memory;
     fronts_configured(d->fronts);
-}
-
-static void listener(struct role *role, uint32_t id, struct str name, int fd)
-{
-    struct smtpd *d = state_of(role);
-    if (d == NULL || d->fronts == NULL) {
-        close(fd);
-        return;
-    }
-    fronts_listener(d->fronts, id, name, fd);
-}
-
-static void unlisten(struct role *role, uint32_t id)
-{
-    struct smtpd *d = role->data;
-    fronts_unlisten(d->fronts, id);
-}
-
-static void secret(struct role *role, enum secret_kind kind, struct str name, int fd)
-{
-    struct smtpd *d = state_of(role);
-    if (d == NULL || d->fronts == NULL) {
-        close(fd);
-        return;
-    }
-    fronts_secret(d->fronts, kind, name, fd);
-}
-
-static void signing(struct role *role, enum role_kind kind, uint32_t instance, int fd)
-{
-    (void)kind;
-    (void)instance;
-    struct smtpd *d = state_of(role);
-    if (d == NULL) {
-        close(fd);
-        return;
-    }
-    if (d->keys.fd >= 0) {
-        close(d->keys.fd);
-    }
-    d->keys.fd = fd;
 }
 
 static void peer_up(struct role *role, struct role_peer *peer)
@@ -393,10 +357,10 @@ static const struct role_protocol protocols[] = {{ROLE_STORE, &log_to_smtpd},
 #define SMTPD_MODULE(role_kind)                                                                              \
     {                                                                                                        \
         .kind = (role_kind), .protocols = protocols,                                                         \
-        .protocol_count = sizeof(protocols) / sizeof(protocols[0]), .prepare = prepare, .start = start,      \
-        .peer_up = peer_up, .peer_message = peer_message, .peer_down = peer_down, .signing = signing,        \
-        .listener = listener, .unlisten = unlisten, .secret = secret, .configured = configured,              \
-        .drain = drain                                                                                       \
+        .protocol_count = sizeof(protocols) / sizeof(protocols[0]), .fronts = fronts_of, .prepare = prepare, \
+        .start = start, .peer_up = peer_up, .peer_message = peer_message, .peer_down = peer_down,            \
+        .signing = front_signing, .listener = front_listener, .unlisten = front_unlisten,                    \
+        .secret = front_secret, .configured = configured, .drain = drain                                     \
     }
 
 const struct role_module role_smtpd_mx = SMTPD_MODULE(ROLE_SMTPD_MX);

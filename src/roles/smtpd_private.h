@@ -6,7 +6,6 @@
 #include "roles/front.h"
 #include "roles/log_writer.h"
 #include "smtp/server.h"
-#include "tls/remote_key.h"
 
 enum { KNOWN_ADDRESSES = 4096, KNOWN_ADDRESS_MAX = 100 };
 
@@ -41,7 +40,6 @@ struct smtpd {
     struct role *role;
     struct fronts *fronts;
     struct log_writer *writer;
-    struct remote_key_client keys;
     struct session *sessions;
     struct session **slots;
     uint32_t *generations;
