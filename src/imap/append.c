@@ -131,7 +131,7 @@ static enum imap_request appended(struct imap_server *s, struct buf *out)
     if (append->replaces) {
         return replaced(s, out);
     }
-    s->news = s->state == IMAP_SELECTED && str_equal(append->name, buf_str(&s->selected.name));
+    s->news = imap_is_selected(s, append->name);
     struct buf *reply = imap_reply_begin(s, "OK");
     write_append_uid(s, reply);
     buf_append_lit(reply, "Appended");

@@ -20,8 +20,7 @@ struct imap_context {
     struct imap_set members; /* UIDs */
     uint64_t modseq;         /* changes up to this one have been looked at */
     struct fetch *items;     /* that are told of new messages; NULL: none */
-    struct imap_set
-        fresh; /* new messages that have come into the result, of which they are still to be told */
+    struct imap_set fresh;   /* new messages in the result, of which they are still to be told */
     /* The update under way. */
     struct imap_set good;    /* changed, and match */
     struct imap_set unknown; /* have to be read */
@@ -389,6 +388,9 @@ enum imap_request imap_contexts_update(struct imap_server *s, struct buf *out)
 
 static enum imap_request fresh_fetched(struct imap_server *s, struct buf *out)
 {
+    if (s->answer != IMAP_DONE) {
+        buf_append_lit(out, "* NO [UNAVAILABLE] Not all of the new messages can be told now; fetch them\r\n");
+    }
     imap_forget_work(s);
     return imap_contexts_fetch(s, out);
 }

@@ -77,8 +77,7 @@ bool imap_filter_matches(const struct imap_server *s, const struct imap_filter *
     size_t slash = str_find_last(name, '/');
     switch (filter->kind) {
     case FILTER_SELECTED:
-    case FILTER_SELECTED_DELAYED:
-        return s->state == IMAP_SELECTED && str_equal(name, buf_str(&s->selected.name));
+    case FILTER_SELECTED_DELAYED: return imap_is_selected(s, name);
     case FILTER_INBOXES: return str_equal(name, STR("INBOX")); /* nothing else is delivered to */
     case FILTER_PERSONAL: return !is_other_users(name);
     case FILTER_SUBSCRIBED: return subscribed;

@@ -16,6 +16,7 @@ enum list_return {
     RETURN_METADATA = 16,
     RETURN_MYRIGHTS = 32 /* RFC 8440 */
 };
+
 struct imap_list {
     bool extended; /* RFC 5258: LIST with options, or several patterns */
     bool lsub;

@@ -156,7 +156,7 @@ static enum imap_request search_next(struct imap_server *s, struct buf *out)
     }
     s->progress_done++;
     str_split(&m->left, '\0', &m->name);
-    s->ask.aside = s->state != IMAP_SELECTED || !str_equal(m->name, buf_str(&s->selected.name));
+    s->ask.aside = !imap_is_selected(s, m->name);
     if (!s->ask.aside) {
         return search_here(s, out);
     }

@@ -61,11 +61,6 @@ unsigned notify_events(const struct imap_server *s, const struct imap_notify *n,
     return found;
 }
 
-bool notify_is_selected(const struct imap_server *s, struct str name)
-{
-    return s->state == IMAP_SELECTED && str_equal(buf_str(&s->selected.name), name);
-}
-
 /* Own changes. */
 
 bool notify_is_own(const struct imap_notify *n, struct str mailbox, struct str entry)
@@ -122,7 +117,7 @@ static void expect_messages(struct imap_server *s, const struct imap_changed *ch
     size_t at = imap_find_row(n->rows, n->row_count, name);
     struct imap_row *row =
         at < n->row_count && str_equal(n->rows[at].row.name, name) ? &n->rows[at].row : NULL;
-    bool selected = notify_is_selected(s, name);
+    bool selected = imap_is_selected(s, name);
     while (imap_next_packed(&packed, &range)) {
         if (row != NULL) {
             row->messages += range.last - range.first + 1;
@@ -142,10 +137,9 @@ void imap_notify_own(struct imap_server *s, const struct imap_changed *changed)
     if (changed->answer != IMAP_DONE) {
         return;
     }
-    bool of_selected = change->kind == IMAP_CHANGE_FLAGS || change->kind == IMAP_CHANGE_EXPUNGE ||
-                       change->kind == IMAP_CHANGE_MOVE || change->uids != NULL;
-    s->own_change = s->own_change || (of_selected && change->kind != IMAP_CHANGE_COPY) ||
-                    notify_is_selected(s, change->name);
+    /* The UIDs are those of the selected mailbox; COPY leaves it as it is, unless it is the destination. */
+    s->own_change = s->own_change || (change->uids != NULL && change->kind != IMAP_CHANGE_COPY) ||
+                    imap_is_selected(s, change->name);
     if (n != NULL && changed->target_uids.len > 0) {
         expect_messages(s, changed);
     }

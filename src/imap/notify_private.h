@@ -57,8 +57,6 @@ unsigned notify_events(const struct imap_server *s, const struct imap_notify *no
                        bool subscribed);
 /* Whether the client has changed it itself: the name or subscription, or this annotation. */
 bool notify_is_own(const struct imap_notify *notify, struct str mailbox, struct str entry);
-/* Whether what happens to the messages of this mailbox is told as SELECTED wants it. */
-bool notify_is_selected(const struct imap_server *s, struct str name);
 
 /* notify_rows.c */
 

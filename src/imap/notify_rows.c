@@ -171,9 +171,7 @@ static void compare_name(struct difference *d, struct str name, const struct ima
     bool left = (!has || other) && has_id(before) && row_of_id(d->s->rows, &d->now, before->id) != NULL;
     if (source != NULL) {
         note_renamed(d, source, now);
-    } else if (has && (!had || other)) {
-        note_made_or_removed(d, name, is_subscribed || was_subscribed);
-    } else if (had && !has && !left) {
+    } else if ((has && (!had || other)) || (had && !has && !left)) {
         note_made_or_removed(d, name, is_subscribed || was_subscribed);
     } else if (had && has && ((before->rights ^ now->rights) & RIGHT_READ) != 0 &&
                wants(d, name, is_subscribed, OF_MESSAGES)) {
@@ -272,7 +270,7 @@ static void write_statuses(const struct difference *d, struct buf *out)
     const struct imap_server *s = d->s;
     for (size_t i = 0; i < s->row_count; i++) {
         const struct imap_row *now = &s->rows[i].row;
-        if (!now->exists || (now->rights & RIGHT_READ) == 0 || notify_is_selected(s, now->name)) {
+        if (!now->exists || (now->rights & RIGHT_READ) == 0 || imap_is_selected(s, now->name)) {
             continue;
         }
         unsigned events = notify_events(d->s, d->n, now->name, now->subscribed);
@@ -313,7 +311,7 @@ void notify_tell_first(const struct imap_server *s, const struct imap_notify *n,
         }
         if ((row->rights & RIGHT_READ) == 0) {
             write_list(s, row, STR_EMPTY, out);
-        } else if (n->tell_status && (events & OF_MESSAGES) != 0 && !notify_is_selected(s, row->name)) {
+        } else if (n->tell_status && (events & OF_MESSAGES) != 0 && !imap_is_selected(s, row->name)) {
             imap_write_status(s, row,
                               (unsigned)(STATUS_MESSAGES | STATUS_UIDNEXT | STATUS_UIDVALIDITY) |
                                   ((events & NOTIFY_FLAGS) != 0 ? (unsigned)STATUS_HIGHESTMODSEQ : 0),

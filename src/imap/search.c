@@ -484,11 +484,8 @@ enum imap_request search_reply_extended(struct imap_server *s, struct buf *out, 
         /* Hits in another order than the mailbox's are those of a SORT. */
         static const uint32_t none = 0;
         bool sorted = search->more != NULL && !search->correlate;
-        imap_context_add(s, search->keys, search->items,
-                         sorted       ? NULL
-                         : count == 0 ? &none
-                                      : uids,
-                         count, out);
+        const uint32_t *hits = count == 0 ? &none : uids;
+        imap_context_add(s, search->keys, search->items, sorted ? NULL : hits, count, out);
     }
     return imap_ok(s, out, "", "Searched");
 }

@@ -92,6 +92,11 @@ static void forget_command(struct imap_server *s)
     imap_reader_reset(s);
 }
 
+bool imap_is_selected(const struct imap_server *s, struct str name)
+{
+    return s->state == IMAP_SELECTED && str_equal(name, buf_str(&s->selected.name));
+}
+
 bool imap_is_at_rest(const struct imap_server *s)
 {
     const struct imap_reader *r = &s->reader;

@@ -196,6 +196,8 @@ void imap_forget_work(struct imap_server *s);
 bool imap_is_at_rest(const struct imap_server *s);
 /* Forgets the text of the command, whose arguments have been used: the client's next lines belong to it. */
 void imap_reader_reset(struct imap_server *s);
+/* Whether this is the name of the selected mailbox. */
+bool imap_is_selected(const struct imap_server *s, struct str name);
 /* Gives rows their names again, after rows have been added. */
 void imap_settle_rows(struct imap_server *s);
 bool imap_is_enabled(const struct imap_server *s, unsigned what);

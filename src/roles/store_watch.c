@@ -68,6 +68,8 @@ static void end_watch(struct store_watches *w, struct watch *watch)
     *link = watch->next;
     w->count--;
     w->of_accounts -= watch->mailbox == 0;
+    w->complained =
+        w->complained && w->count > WATCHES_MAX / 2; /* not once for each session that comes and goes */
     mem_free(watch);
 }
 
@@ -116,7 +118,6 @@ static bool add(struct store *s, const struct watch *new)
     *by_session = watch;
     w->count++;
     w->of_accounts += watch->mailbox == 0;
-    w->complained = false;
     s->index->tracking = true;
     return true;
 }

@@ -235,43 +235,43 @@ static int open_secret(struct str path, bool is_private, struct buf *errors)
     return -1;
 }
 
-/* False: the file is larger than any secret, or there is no memory. */
-static bool copy_file(int from, int to)
+/* Its content as a file in memory; -1 with errno. The kernel copies: this process never has keys in its memory. */
+static int copy_of(int fd)
 {
-    struct stat info;
-    if (fstat(from, &info) != 0 || info.st_size > SECRET_MAX) {
-        errno = EFBIG;
-        return false;
+    int copy = memfd_create("secret", MFD_CLOEXEC);
+    size_t octets = 0;
+    ssize_t n = copy < 0 ? -1 : 1;
+    while (n > 0 && octets <= SECRET_MAX) {
+        do {
+            n = sendfile(copy, fd, NULL, SECRET_MAX);
+        } while (n < 0 && errno == EINTR);
+        octets += n > 0 ? (size_t)n : 0;
     }
-    for (ssize_t n = 1; n != 0;) {
-        n = sendfile(to, from, NULL, SECRET_MAX);
-        if (n < 0 && errno != EINTR) {
-            return false;
-        }
+    if (n == 0) {
+        return copy;
     }
-    return true;
+    int reason = n < 0 ? errno : EFBIG;
+    if (copy >= 0) {
+        close(copy);
+    }
+    errno = reason;
+    return -1;
 }
 
-/*
- * A role reads its copy when it comes to it; a certificate that is written anew meanwhile must not reach one role and not another.
- * The kernel copies: this process never has keys in its memory.
- */
+/* A role reads its copy when it comes to it: a certificate that is written anew meanwhile reaches all roles or none. */
 static bool send_file(struct child *child, enum secret_kind kind, struct str name, struct str path,
                       bool is_private, struct buf *errors)
 {
     int fd = open_secret(path, is_private, errors);
-    int copy = fd < 0 ? -1 : memfd_create("secret", MFD_CLOEXEC);
-    bool fine = copy >= 0 && copy_file(fd, copy);
-    if (fd >= 0 && !fine) {
+    if (fd < 0) {
+        return false;
+    }
+    int copy = copy_of(fd);
+    if (copy < 0) {
         buf_printf(errors, "cannot copy %.*s: %s\n", STR_ARGS(path), strerror(errno));
     }
-    if (fd >= 0) {
-        close(fd);
-    }
-    if (!fine) {
-        if (copy >= 0) {
-            close(copy);
-        }
+    close(fd);
+    if (copy < 0) {
         return false;
     }
     struct control_secret message = {.kind = (uint8_t)kind, .name = name};

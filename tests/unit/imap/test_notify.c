@@ -234,6 +234,15 @@ static void test_items_of_a_search(void **state)
     assert_said("* 1 FETCH (FLAGS (\\Flagged) UID 1)\r\n* ESEARCH (TAG \"s\") UID ADDTO (0 1)\r\n");
     driver_deliver(&d, 0, STR("Subject: other\r\n\r\n"));
     assert_said("* 5 EXISTS\r\n* 2 RECENT\r\n* 5 FETCH (FLAGS (\\Recent))\r\n");
+    /* What cannot be told is not passed over in silence. */
+    expect("n NOTIFY SET (SELECTED (MessageNew MessageExpunge))\r\n", OK);
+    expect("c CANCELUPDATE \"s\"\r\n", "c OK No further updates\r\n");
+    driver_say(&d, STR("t SEARCH RETURN (UPDATE (ENVELOPE)) ALL\r\n"), 0);
+    d.fail_messages = true;
+    deliver(0);
+    assert_said("* 6 EXISTS\r\n* 3 RECENT\r\n* ESEARCH (TAG \"t\") ADDTO (0 6)\r\n"
+                "* NO [UNAVAILABLE] Not all of the new messages can be told now; fetch them\r\n");
+    d.fail_messages = false;
     expect("s SEARCH RETURN (UPDATE (NOTHING)) ALL\r\n",
            "s BAD SEARCH takes search keys; expected an item that FETCH knows before: NOTHING)) ALL\r\n");
     driver_free(&d);
