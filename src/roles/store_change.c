@@ -16,7 +16,8 @@ enum {
     PARTIAL_MAX = 10000,
     RANGES_OCTETS = 1 << 20,
     APPENDED_MAX = 1000,
-    ANSWER_OCTETS = MAILBOX_RANGES_MAX / 2 / 8 * 8
+    ANSWER_OCTETS = MAILBOX_RANGES_MAX / 2 / 8 * 8,
+    BY_WHOM_MAX = ACCOUNT_ADDRESS_MAX + 64
 };
 
 /* Parts. */
@@ -347,46 +348,41 @@ static int do_store(struct store *s, struct store_change *c, struct mailbox *mai
     return mailbox_set(s->index, mailbox);
 }
 
-/* What was done, and by whose login where the mailbox is another's. */
-struct note {
-    struct store *store;
-    int64_t actor;
-    int64_t owner;
-};
-
-static int add_note(const struct note *note, const struct ident *record, enum journal_event event,
-                    uint32_t uid, const char *how)
+/* " by=imap", and by whose login where the mailbox is another's. False: the reason is in the index. */
+static bool by_whom(struct store *s, const char *how, int64_t actor, int64_t owner, struct buf *text)
 {
-    char area[ACCOUNT_ADDRESS_MAX + 64];
-    struct buf text = {.data = area, .cap = sizeof(area), .limit = sizeof(area)};
-    struct index *index = note->store->index;
-    struct account actor;
-    buf_append_lit(&text, "uid=");
-    buf_append_u64(&text, uid);
-    buf_append_lit(&text, " by=");
-    buf_append_str(&text, str_of(how));
-    if (note->actor != note->owner) {
-        if (account_by_id(index, note->actor, &actor) != 1) {
-            return -1;
-        }
-        buf_append_lit(&text, " login=");
-        buf_append_str(&text, account_address(&actor));
+    struct account account;
+    buf_append_lit(text, " by=");
+    buf_append_str(text, str_of(how));
+    if (actor == owner) {
+        return true;
     }
-    return journal_add(index, record, clock_wall_ms(), event, buf_str(&text));
+    if (account_by_id(s->index, actor, &account) != 1) {
+        return false;
+    }
+    buf_append_lit(text, " login=");
+    buf_append_str(text, account_address(&account));
+    return true;
 }
 
-static int note_expunged(void *context, const struct ident *record, uint32_t uid)
+static int expunge(struct store *s, struct store_change *c, struct mailbox *mailbox,
+                   const struct uid_range *ranges, size_t count, bool deleted_only,
+                   struct move_result *result)
 {
-    return add_note(context, record, JOURNAL_EXPUNGED, uid, "imap");
+    char area[BY_WHOM_MAX];
+    struct buf text = {.data = area, .cap = sizeof(area), .limit = sizeof(area)};
+    if (!by_whom(s, "imap", c->account, mailbox->account, &text)) {
+        return -1;
+    }
+    struct expunge_note note = {.wall_ms = clock_wall_ms(), .before = STR("uid="), .after = buf_str(&text)};
+    return expunge_messages(s->index, mailbox, ranges, count, deleted_only, &note, result);
 }
 
 static int do_expunge(struct store *s, struct store_change *c, struct mailbox *mailbox,
                       const struct ranges *ranges)
 {
     struct move_result result = {.source_uids = &c->source_uids};
-    struct note note = {.store = s, .actor = c->account, .owner = mailbox->account};
-    if (expunge_messages(s->index, mailbox, ranges->items, ranges->count, true, note_expunged, &note,
-                         &result) != 0) {
+    if (expunge(s, c, mailbox, ranges->items, ranges->count, true, &result) != 0) {
         return -1;
     }
     c->new_modseq = result.modseq;
@@ -510,8 +506,13 @@ static int file_appended(struct store *s, struct store_change *c, struct mailbox
     if (message_file(s->index, mailbox, &filing, &uid) != 0 || !uid_ranges_append(&c->target_uids, uid)) {
         return -1;
     }
-    const struct note note = {.store = s, .actor = c->account, .owner = mailbox->account};
-    return add_note(&note, &a->header.id, JOURNAL_FILED, uid, "append");
+    char area[BY_WHOM_MAX];
+    struct buf text = {.data = area, .cap = sizeof(area), .limit = sizeof(area)};
+    buf_append_lit(&text, "uid=");
+    buf_append_u64(&text, uid);
+    return by_whom(s, "append", c->account, mailbox->account, &text)
+               ? journal_add(s->index, &a->header.id, clock_wall_ms(), JOURNAL_FILED, buf_str(&text))
+               : -1;
 }
 
 /*
@@ -584,8 +585,7 @@ static int append_messages(struct store *s, struct store_change *c, const struct
         from = &mailbox; /* one row has one copy in memory */
     }
     struct move_result result = {.source_uids = NULL};
-    struct note note = {.store = s, .actor = c->account, .owner = from->account};
-    int done = expunge_messages(s->index, from, ranges->items, 1, false, note_expunged, &note, &result);
+    int done = expunge(s, c, from, ranges->items, 1, false, &result);
     c->new_modseq = result.modseq;
     return done;
 }

@@ -138,17 +138,6 @@ void store_mailbox_message(struct store *s, struct role_peer *peer, const struct
     }
 }
 
-static int note_expunged(void *context, const struct ident *record, uint32_t uid)
-{
-    struct store *s = context;
-    char area[128];
-    struct buf text = {.data = area, .cap = sizeof(area), .limit = sizeof(area)};
-    buf_append_lit(&text, "mailbox=INBOX uid=");
-    buf_append_u64(&text, uid);
-    buf_append_lit(&text, " by=pop3");
-    return journal_add(s->index, record, clock_wall_ms(), JOURNAL_EXPUNGED, buf_str(&text));
-}
-
 /* UIDs of 32 bits each, rising, as ranges. NULL without memory. */
 static struct uid_range *ranges_of(struct str uids, size_t *count)
 {
@@ -173,6 +162,8 @@ int store_mailbox_do(struct store *s, struct store_request *r)
 {
     struct mailbox mailbox;
     struct move_result result = {.source_uids = NULL};
+    struct expunge_note note = {
+        .wall_ms = clock_wall_ms(), .before = STR("mailbox=INBOX uid="), .after = STR(" by=pop3")};
     size_t count;
     if (r->kind == REQUEST_LOCK) {
         return 0; /* all it wants is that the log has been applied */
@@ -183,9 +174,8 @@ int store_mailbox_do(struct store *s, struct store_request *r)
         return found;
     }
     struct uid_range *ranges = ranges_of(buf_str(&r->uids), &count);
-    int done = ranges == NULL
-                   ? -1
-                   : expunge_messages(s->index, &mailbox, ranges, count, false, note_expunged, s, &result);
+    int done =
+        ranges == NULL ? -1 : expunge_messages(s->index, &mailbox, ranges, count, false, &note, &result);
     mem_free(ranges);
     return done;
 }

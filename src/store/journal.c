@@ -1,6 +1,9 @@
 /* The journal; see journal.h. */
 #include "store/journal.h"
 
+#include "store/flags.h"
+#include "store/mailbox.h"
+
 const char *journal_event_name(enum journal_event event)
 {
     static const char *const names[JOURNAL_EVENTS] = {
@@ -13,6 +16,19 @@ const char *journal_event_name(enum journal_event event)
     return (unsigned)event < JOURNAL_EVENTS ? names[event] : "unknown";
 }
 
+/*
+ * The first of `count` sequence numbers in a row. Only the one writer adds rows, so a counter that never repeats within a
+ * millisecond keeps their order.
+ */
+static uint64_t take_sequence(uint64_t wall_ms, uint64_t count)
+{
+    static uint64_t last;
+    uint64_t first = wall_ms << 12;
+    first = first > last ? first : last + 1;
+    last = first + count - 1;
+    return first;
+}
+
 int journal_add(struct index *index, const struct ident *id, uint64_t wall_ms, enum journal_event event,
                 struct str text)
 {
@@ -20,15 +36,27 @@ int journal_add(struct index *index, const struct ident *id, uint64_t wall_ms, e
     if (q == NULL) {
         return -1;
     }
-    /* Only the one writer adds rows, so a counter that never repeats within a millisecond keeps their order. */
-    static uint64_t last;
-    uint64_t sequence = wall_ms << 12;
-    last = sequence > last ? sequence : last + 1;
     sql_blob(q, 1, id->bytes, IDENT_SIZE);
-    sql_int(q, 2, (int64_t)last);
+    sql_int(q, 2, (int64_t)take_sequence(wall_ms, 1));
     sql_int(q, 3, (int64_t)wall_ms);
     sql_int(q, 4, event);
     sql_text(q, 5, text);
+    return sql_run(index, q);
+}
+
+int journal_add_each(struct index *index, const struct mailbox *mailbox, const struct uid_range *range,
+                     uint64_t wall_ms, enum journal_event event, struct str before, struct str after)
+{
+    sqlite3_stmt *q = sql_prepare(index, SQL_JOURNAL_ADD_EACH);
+    if (q == NULL) {
+        return -1;
+    }
+    sql_bind_range(q, mailbox, range);
+    sql_int(q, 5, (int64_t)take_sequence(wall_ms, (uint64_t)range->last - range->first + 1));
+    sql_int(q, 6, (int64_t)wall_ms);
+    sql_int(q, 7, event);
+    sql_text(q, 8, before);
+    sql_text(q, 9, after);
     return sql_run(index, q);
 }
 

@@ -264,3 +264,46 @@ int record_release(struct index *index, const struct ident *id)
     }
     return sqlite3_changes(index->db) > 0 ? 0 : record_end(index, id);
 }
+
+void sql_bind_range(sqlite3_stmt *q, const struct mailbox *mailbox, const struct uid_range *range)
+{
+    sql_int(q, 1, mailbox->account);
+    sql_int(q, 2, mailbox->id);
+    sql_int(q, 3, range->first);
+    sql_int(q, 4, range->last);
+}
+
+/* How many there were. */
+static int run_for_range(struct index *index, enum statement which, const struct mailbox *mailbox,
+                         const struct uid_range *range, int64_t by, size_t *records)
+{
+    sqlite3_stmt *q = sql_prepare(index, which);
+    if (q == NULL) {
+        return -1;
+    }
+    sql_bind_range(q, mailbox, range);
+    if (by != 0) {
+        sql_int(q, 5, by);
+    }
+    int result = sql_run(index, q);
+    *records = result == 0 ? (size_t)sqlite3_changes(index->db) : 0;
+    return result;
+}
+
+int records_keep(struct index *index, const struct mailbox *mailbox, const struct uid_range *range,
+                 size_t *records)
+{
+    return run_for_range(index, SQL_RECORDS_CHANGE_REFS, mailbox, range, 1, records);
+}
+
+int records_release(struct index *index, const struct mailbox *mailbox, const struct uid_range *range,
+                    size_t *records)
+{
+    return run_for_range(index, SQL_RECORDS_CHANGE_REFS, mailbox, range, -1, records);
+}
+
+int records_end(struct index *index, const struct mailbox *mailbox, const struct uid_range *range,
+                size_t *records)
+{
+    return run_for_range(index, SQL_RECORDS_END, mailbox, range, 0, records);
+}

@@ -5,8 +5,15 @@
 #include "store/account.h"
 #include "store/events.h"
 #include "store/folder.h"
+#include "store/journal.h"
 
-enum { EXPUNGED_KEPT = 100000 };
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    EXPUNGED_KEPT = 100000,
+    MANY = 4 /* from so many messages of one range on, one statement for all is faster than one for each */
+};
 
 /* Messages that have been found, collected so that rows can be changed after the reading. */
 struct found {
@@ -16,6 +23,10 @@ struct found {
     uint64_t size;
     uint64_t internal_ms;
     uint64_t flags;
+    /* Of the record. */
+    int64_t segment;
+    uint32_t octets;
+    uint32_t refs;
 };
 
 struct collection {
@@ -52,10 +63,7 @@ static int collect_range(struct index *index, const struct mailbox *mailbox, con
     if (q == NULL) {
         return -1;
     }
-    sql_int(q, 1, mailbox->account);
-    sql_int(q, 2, mailbox->id);
-    sql_int(q, 3, range->first);
-    sql_int(q, 4, range->last);
+    sql_bind_range(q, mailbox, range);
     index->error[0] = '\0';
     while (sql_row(index, q)) {
         struct found *f = add_found(c);
@@ -68,6 +76,9 @@ static int collect_range(struct index *index, const struct mailbox *mailbox, con
         f->size = (uint64_t)sqlite3_column_int64(q, 3);
         f->internal_ms = (uint64_t)sqlite3_column_int64(q, 4);
         f->flags = 0;
+        f->segment = sqlite3_column_int64(q, 6);
+        f->octets = (uint32_t)sqlite3_column_int64(q, 8);
+        f->refs = (uint32_t)sqlite3_column_int64(q, 9);
     }
     return index->error[0] == '\0' ? 0 : -1;
 }
@@ -116,15 +127,113 @@ int message_octets(struct index *index, const struct mailbox *mailbox, const str
 
 /* References. */
 
-static int change_refs(struct index *index, const struct ident *record, int64_t by)
+static int by_octets(const void *a, const void *b)
+{
+    return memcmp(a, b, IDENT_SIZE);
+}
+
+/* Calls `again` for each time that a record comes again among these. */
+static int those_again(struct index *index, const struct found *items, size_t count,
+                       int (*again)(struct index *index, const struct ident *record))
+{
+    struct ident *sorted = mem_zalloc(count, sizeof(*sorted));
+    int result = sorted == NULL ? no_memory(index) : 0;
+    for (size_t i = 0; result == 0 && i < count; i++) {
+        sorted[i] = items[i].record;
+    }
+    if (result == 0) {
+        qsort(sorted, count, sizeof(*sorted), by_octets);
+    }
+    for (size_t i = 1; result == 0 && i < count; i++) {
+        if (by_octets(&sorted[i - 1], &sorted[i]) == 0) {
+            result = again(index, &sorted[i]);
+        }
+    }
+    mem_free(sorted);
+    return result;
+}
+
+static int record_keep_once(struct index *index, const struct ident *record)
 {
     sqlite3_stmt *q = sql_prepare(index, SQL_RECORD_ADD_REFS);
     if (q == NULL) {
         return -1;
     }
     sql_blob(q, 1, record->bytes, IDENT_SIZE);
-    sql_int(q, 2, by);
+    sql_int(q, 2, 1);
     return sql_run(index, q);
+}
+
+/* A reference more for each record of a range's messages, which are these; a mailbox may have a message twice. */
+static int keep_records(struct index *index, const struct mailbox *mailbox, const struct uid_range *range,
+                        const struct found *items, size_t count)
+{
+    size_t records = 0;
+    int result = 0;
+    if (count >= MANY) {
+        result = records_keep(index, mailbox, range, &records);
+        return result != 0 || records == count ? result : those_again(index, items, count, record_keep_once);
+    }
+    for (size_t i = 0; result == 0 && i < count; i++) {
+        result = record_keep_once(index, &items[i].record);
+    }
+    return result;
+}
+
+/* The octets of records that end are dead. */
+static int count_ending(struct index *index, const struct found *items, size_t count, size_t *ending)
+{
+    int64_t octets = 0;
+    *ending = 0;
+    for (size_t i = 0; i < count; i++) {
+        bool ends = items[i].refs == 1;
+        *ending += ends;
+        octets += ends ? items[i].octets : 0;
+        bool next = i + 1 < count && items[i + 1].segment == items[i].segment;
+        if (!next && octets > 0 && segment_add_live(index, items[i].segment, -octets) != 0) {
+            return -1;
+        }
+        octets = next ? octets : 0;
+    }
+    return 0;
+}
+
+/* A reference less for each record of a range's messages, which are these. */
+static int release_records(struct index *index, const struct mailbox *mailbox, const struct uid_range *range,
+                           const struct found *items, size_t count)
+{
+    size_t ending = 0;
+    size_t ended = 0;
+    size_t released = 0;
+    int result = 0;
+    if (count >= MANY) {
+        if (count_ending(index, items, count, &ending) != 0 ||
+            (ending > 0 && records_end(index, mailbox, range, &ended) != 0) ||
+            (ending < count && records_release(index, mailbox, range, &released) != 0)) {
+            return -1;
+        }
+        return ended + released == count ? 0 : those_again(index, items, count, record_release);
+    }
+    for (size_t i = 0; result == 0 && i < count; i++) {
+        result = record_release(index, &items[i].record);
+    }
+    return result;
+}
+
+/* A reference more for each that is to be copied: those of one range at a time. */
+static int keep_collected(struct index *index, const struct mailbox *from, const struct uid_range *ranges,
+                          size_t count, const struct collection *c)
+{
+    size_t at = 0;
+    int result = 0;
+    for (size_t i = 0; result == 0 && i < count; i++) {
+        size_t begin = at;
+        while (at < c->count && c->items[at].uid <= ranges[i].last) {
+            at++;
+        }
+        result = keep_records(index, from, &ranges[i], c->items + begin, at - begin);
+    }
+    return result;
 }
 
 /* Keywords are numbered in each mailbox by itself: how the bits of one read in another. */
@@ -197,7 +306,7 @@ static int file_collected(struct index *index, const struct mailbox *from, struc
                                 .saved_ms = wall_ms,
                                 .flags = mapped(&map, f->flags),
                                 .modseq = result->modseq};
-        if (message_file(index, to, &filing, &uid) != 0 || change_refs(index, &f->record, 1) != 0) {
+        if (message_file(index, to, &filing, &uid) != 0) {
             return -1;
         }
         if (result->target_uids != NULL && !(uid_ranges_append(result->source_uids, f->uid) &&
@@ -232,6 +341,7 @@ int copy_messages(struct index *index, struct mailbox *from, struct mailbox *to,
         octets += c.items[i].size;
     }
     int done = next_modseq(index, to->account, (int64_t)octets, (int64_t)c.count, &result->modseq);
+    done = done == 0 ? keep_collected(index, from, ranges, count, &c) : done;
     if (done == 0) {
         done = file_collected(index, from, to, &c, wall_ms, result);
     }
@@ -247,51 +357,53 @@ struct removal {
     struct buf uids; /* packed ranges */
     uint64_t octets;
     int64_t messages;
-    int (*each)(void *context, const struct ident *record, uint32_t uid);
-    void *context;
+    const struct expunge_note *note; /* may be NULL */
 };
 
-static int remove_one(void *context, uint32_t uid, uint64_t flags)
+static int take_uid(void *context, uint32_t uid, uint64_t flags)
 {
     struct removal *r = context;
-    struct message_place place;
     (void)flags;
-    int found = message_find(r->index, r->mailbox, uid, &place);
-    if (found != 1) {
-        return found;
-    }
-    events_expunged(r->index, r->mailbox->account, r->mailbox->id, uid);
-    if (record_release(r->index, &place.id) != 0) {
-        return -1;
-    }
-    r->mailbox->octets -= place.size;
-    r->octets += place.size;
-    r->messages++;
-    if (!uid_ranges_append(&r->uids, uid)) {
-        return no_memory(r->index);
-    }
-    return r->each == NULL ? 0 : r->each(r->context, &place.id, uid);
+    return uid_ranges_append(&r->uids, uid) ? 0 : no_memory(r->index);
 }
 
-/* The rows of all of them. */
-static int remove_rows(const struct removal *r)
+static int remove_collected(struct removal *r, const struct uid_range *range, const struct collection *c)
+{
+    for (size_t i = 0; i < c->count; i++) {
+        events_expunged(r->index, r->mailbox->account, r->mailbox->id, c->items[i].uid);
+        r->octets += c->items[i].size;
+    }
+    r->messages += (int64_t)c->count;
+    const struct expunge_note *note = r->note;
+    if (release_records(r->index, r->mailbox, range, c->items, c->count) != 0 ||
+        (note != NULL && journal_add_each(r->index, r->mailbox, range, note->wall_ms, JOURNAL_EXPUNGED,
+                                          note->before, note->after) != 0)) {
+        return -1;
+    }
+    sqlite3_stmt *q = sql_prepare(r->index, SQL_MESSAGE_REMOVE);
+    if (q == NULL) {
+        return -1;
+    }
+    sql_bind_range(q, r->mailbox, range);
+    return sql_run(r->index, q);
+}
+
+/* All that the ranges of r->uids have. */
+static int remove_taken(struct removal *r)
 {
     struct str packed = buf_str(&r->uids);
     struct uid_range range;
-    while (uid_ranges_next(&packed, &range)) {
-        sqlite3_stmt *q = sql_prepare(r->index, SQL_MESSAGE_REMOVE);
-        if (q == NULL) {
-            return -1;
-        }
-        sql_int(q, 1, r->mailbox->account);
-        sql_int(q, 2, r->mailbox->id);
-        sql_int(q, 3, range.first);
-        sql_int(q, 4, range.last);
-        if (sql_run(r->index, q) != 0) {
-            return -1;
+    int result = 0;
+    while (result == 0 && uid_ranges_next(&packed, &range)) {
+        struct collection c;
+        result = collect(r->index, r->mailbox, &range, 1, &c);
+        if (result == 0) {
+            result = remove_collected(r, &range, &c);
+            mem_free(c.items);
         }
     }
-    return 0;
+    r->mailbox->octets -= r->octets;
+    return result;
 }
 
 static int note_expunged(struct removal *r, uint64_t modseq)
@@ -322,14 +434,12 @@ static int note_expunged(struct removal *r, uint64_t modseq)
 }
 
 int expunge_messages(struct index *index, struct mailbox *mailbox, const struct uid_range *ranges,
-                     size_t count, bool deleted_only,
-                     int (*each)(void *context, const struct ident *record, uint32_t uid), void *context,
+                     size_t count, bool deleted_only, const struct expunge_note *note,
                      struct move_result *result)
 {
-    struct removal removal = {
-        .index = index, .mailbox = mailbox, .uids = buf_make(64 << 20), .each = each, .context = context};
-    int done = flags_take(index, mailbox, ranges, count, deleted_only, remove_one, &removal);
-    done = done == 0 ? remove_rows(&removal) : done;
+    struct removal removal = {.index = index, .mailbox = mailbox, .uids = buf_make(64 << 20), .note = note};
+    int done = flags_take(index, mailbox, ranges, count, deleted_only, take_uid, &removal);
+    done = done == 0 ? remove_taken(&removal) : done;
     result->modseq = mailbox->modseq;
     if (done == 0 && removal.messages > 0) {
         done = next_modseq(index, mailbox->account, -(int64_t)removal.octets, -removal.messages,
@@ -351,7 +461,7 @@ int expunge_all(struct index *index, struct mailbox *mailbox)
 {
     struct uid_range all = {1, UINT32_MAX};
     struct move_result result = {.source_uids = NULL};
-    return expunge_messages(index, mailbox, &all, 1, false, NULL, NULL, &result);
+    return expunge_messages(index, mailbox, &all, 1, false, NULL, &result);
 }
 
 int message_remove(struct index *index, struct mailbox *mailbox, uint32_t uid)
@@ -359,9 +469,8 @@ int message_remove(struct index *index, struct mailbox *mailbox, uint32_t uid)
     struct uid_range one = {uid, uid};
     struct move_result result = {.source_uids = NULL};
     uint32_t before = mailbox->messages;
-    return expunge_messages(index, mailbox, &one, 1, false, NULL, NULL, &result) == 0
-               ? before != mailbox->messages
-               : -1;
+    return expunge_messages(index, mailbox, &one, 1, false, NULL, &result) == 0 ? before != mailbox->messages
+                                                                                : -1;
 }
 
 int account_remove_messages(struct index *index, int64_t account, int max)
@@ -393,7 +502,7 @@ int account_remove_messages(struct index *index, int64_t account, int max)
     struct uid_range range = {1, last};
     struct move_result result = {.source_uids = NULL};
     if (mailbox_find(index, account, id, &mailbox) != 1 ||
-        expunge_messages(index, &mailbox, &range, 1, false, NULL, NULL, &result) != 0) {
+        expunge_messages(index, &mailbox, &range, 1, false, NULL, &result) != 0) {
         return -1;
     }
     return count;
@@ -405,7 +514,7 @@ int move_messages(struct index *index, struct mailbox *from, struct mailbox *to,
     struct move_result removed = {.source_uids = NULL};
     /* Copied first: the record is never without a reference. */
     return copy_messages(index, from, to, ranges, count, wall_ms, result) == 0 &&
-                   expunge_messages(index, from, ranges, count, false, NULL, NULL, &removed) == 0
+                   expunge_messages(index, from, ranges, count, false, NULL, &removed) == 0
                ? 0
                : -1;
 }

@@ -14,6 +14,13 @@ struct move_result {
     uint64_t modseq; /* of the change */
 };
 
+/* What the journal says of messages that go: their UIDs stand between the two texts. */
+struct expunge_note {
+    uint64_t wall_ms;
+    struct str before;
+    struct str after;
+};
+
 /*
  * Copies those of the ranges that are there, with their flags and keywords but those that are to be lost, in the order of UIDs. The
  * mailboxes may belong to two accounts.
@@ -26,11 +33,10 @@ int move_messages(struct index *index, struct mailbox *from, struct mailbox *to,
 int move_all(struct index *index, struct mailbox *from, struct mailbox *to, uint64_t wall_ms);
 /*
  * Removes those of the ranges that are there (with `deleted_only`, and have \Deleted), and notes their UIDs for QRESYNC.
- * `each` (may be NULL) hears of every one.
+ * With a note each gets a row in the journal.
  */
 int expunge_messages(struct index *index, struct mailbox *mailbox, const struct uid_range *ranges,
-                     size_t count, bool deleted_only,
-                     int (*each)(void *context, const struct ident *record, uint32_t uid), void *context,
+                     size_t count, bool deleted_only, const struct expunge_note *note,
                      struct move_result *result);
 int expunge_all(struct index *index, struct mailbox *mailbox);
 /* One message; 1 if it was there. */

@@ -269,7 +269,9 @@ const char *const schema_statements[SQL_STATEMENTS] = {
         "SELECT uid, flags, modseq FROM message WHERE account = ?1 AND mailbox = ?2 AND uid >= ?3"
         " ORDER BY uid",
     [SQL_MESSAGE_READ] =
-        "SELECT m.uid, m.record, m.recipient, m.size, m.internal_ms, m.saved_ms, r.segment, r.place, r.octets"
+        "SELECT m.uid, m.record, m.recipient, m.size, m.internal_ms, m.saved_ms, r.segment, r.place, "
+        "r.octets, "
+        "r.refs"
         " FROM message m JOIN record r ON r.record = m.record"
         " WHERE m.account = ?1 AND m.mailbox = ?2 AND m.uid BETWEEN ?3 AND ?4 ORDER BY m.uid",
     [SQL_MESSAGE_LIST] =
@@ -290,6 +292,12 @@ const char *const schema_statements[SQL_STATEMENTS] = {
     [SQL_RECORD_SET_REFS] = "UPDATE record SET refs = ?2 WHERE record = ?1",
     [SQL_RECORD_DROP_REF] = "UPDATE record SET refs = refs - 1 WHERE record = ?1 AND refs > 1",
     [SQL_RECORD_ADD_REFS] = "UPDATE record SET refs = refs + ?2 WHERE record = ?1",
+    /* Those of a range of messages, each once: in half the time that a statement for each takes. */
+    [SQL_RECORDS_CHANGE_REFS] =
+        "UPDATE record SET refs = refs + ?5 WHERE refs > -?5 AND record IN (SELECT record FROM message"
+        " WHERE account = ?1 AND mailbox = ?2 AND uid BETWEEN ?3 AND ?4)",
+    [SQL_RECORDS_END] = "DELETE FROM record WHERE refs = 1 AND record IN (SELECT record FROM message"
+                        " WHERE account = ?1 AND mailbox = ?2 AND uid BETWEEN ?3 AND ?4)",
     [SQL_RECORD_MOVE] = "UPDATE record SET segment = ?2, place = ?3 WHERE record = ?1",
     [SQL_RECORD_REMOVE] = "DELETE FROM record WHERE record = ?1",
     [SQL_RECORD_COUNT] = "SELECT COUNT(*) FROM record",
@@ -336,6 +344,10 @@ const char *const schema_statements[SQL_STATEMENTS] = {
      * caller. */
     [SQL_JOURNAL_ADD] = "INSERT INTO journal (record, sequence, wall_ms, event, text)"
                         " VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
+    [SQL_JOURNAL_ADD_EACH] =
+        "INSERT INTO journal (record, sequence, wall_ms, event, text)"
+        " SELECT record, ?5 + uid - ?3, ?6, ?7, ?8 || uid || ?9 FROM message"
+        " WHERE account = ?1 AND mailbox = ?2 AND uid BETWEEN ?3 AND ?4 ON CONFLICT DO NOTHING",
     [SQL_JOURNAL_OF] =
         "SELECT record, sequence, wall_ms, event, text FROM journal WHERE record = ?1 ORDER BY sequence",
     [SQL_JOURNAL_SEARCH] =

@@ -123,7 +123,7 @@ static void expunge_some(struct mailbox *mailbox)
     for (uint32_t uid = 2; uid <= 4; uid += 2) {
         struct uid_range range = {uid, uid};
         struct move_result result = {.source_uids = NULL};
-        assert_int_equal(expunge_messages(f.index, mailbox, &range, 1, false, NULL, NULL, &result), 0);
+        assert_int_equal(expunge_messages(f.index, mailbox, &range, 1, false, NULL, &result), 0);
     }
 }
 
@@ -168,6 +168,45 @@ static void test_expunged_forgotten(void **state)
     assert_int_equal(expunged_forgotten(f.index, &mailbox), 0);
     expect_expunged(&mailbox, mailbox.modseq, "");
     expect_expunged(&mailbox, mailbox.modseq - 1, "2:2 4:4 ");
+    end();
+}
+
+static void expunge_range(struct mailbox *mailbox, uint32_t first, uint32_t last)
+{
+    struct uid_range range = {first, last};
+    struct move_result result = {.source_uids = NULL};
+    struct expunge_note note = {.wall_ms = 1, .before = STR("uid="), .after = STR(" by=test")};
+    assert_int_equal(expunge_messages(f.index, mailbox, &range, 1, false, &note, &result), 0);
+}
+
+/* Each message twice in one mailbox: a statement for many of them must not take the two for one. */
+static void test_expunge_twice(void **state)
+{
+    (void)state;
+    struct mailbox mailbox;
+    struct uid_range all = {1, UINT32_MAX};
+    struct move_result result = {.source_uids = NULL};
+    expunge_some(&mailbox); /* leaves 1, 3 and 5 */
+    expunge_range(&mailbox, 3, 3);
+    assert_int_equal(copy_messages(f.index, &mailbox, &mailbox, &all, 1, 7, &result), 0); /* 6 and 7 */
+    assert_int_equal(copy_messages(f.index, &mailbox, &mailbox, &all, 1, 7, &result), 0); /* 8 to 11 */
+    assert_int_equal(fixture_sql(&f, "SELECT COUNT(*) * 100 + SUM(refs) FROM record"), 208);
+    int64_t octets = fixture_sql(&f, "SELECT SUM(octets) FROM record");
+    assert_int_equal(fixture_sql(&f, "SELECT SUM(live) FROM segment"), octets);
+
+    expunge_range(&mailbox, 6, 10);
+    assert_int_equal(mailbox.messages, 3);
+    assert_int_equal(fixture_sql(&f, "SELECT COUNT(*) * 100 + SUM(refs) FROM record"), 203);
+    assert_int_equal(
+        fixture_sql(&f, "SELECT COUNT(*) FROM journal WHERE event = 11 AND text LIKE 'uid=%% by=test'"), 6);
+    assert_int_equal(fixture_sql(&f, "SELECT COUNT(*) FROM journal WHERE text = 'uid=10 by=test'"), 1);
+
+    assert_int_equal(copy_messages(f.index, &mailbox, &mailbox, &all, 1, 7, &result), 0);
+    expunge_range(&mailbox, 1, UINT32_MAX);
+    assert_int_equal(mailbox.messages, 0);
+    assert_int_equal(mailbox.octets, 0);
+    assert_int_equal(fixture_sql(&f, "SELECT COUNT(*) FROM record"), 0);
+    assert_int_equal(fixture_sql(&f, "SELECT SUM(live) FROM segment"), 0);
     end();
 }
 
@@ -287,6 +326,7 @@ int main(void)
                                        cmocka_unit_test(test_name_below_is_too_long),
                                        cmocka_unit_test(test_expunged_since),
                                        cmocka_unit_test(test_expunged_forgotten),
+                                       cmocka_unit_test(test_expunge_twice),
                                        cmocka_unit_test(test_rights),
                                        cmocka_unit_test(test_entries)};
     return cmocka_run_group_tests(tests, NULL, NULL);

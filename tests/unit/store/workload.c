@@ -302,7 +302,7 @@ static void expunge_range(struct workload *w)
     struct move_result result = {.source_uids = NULL};
     expect_change(w, &some, -1);
     if (settle(w, index_begin(w->f->index) == 0 && expunge_messages(w->f->index, &some.mailbox, &some.range,
-                                                                    1, true, NULL, NULL, &result) == 0)) {
+                                                                    1, true, NULL, &result) == 0)) {
         confirm_change(w, &some, -1);
     }
 }
