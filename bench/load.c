@@ -3,7 +3,7 @@
  * makes TLS handshakes, or holds idle connections. Prints one JSON object. Used by bench/run.py and by tests.
  *
  *   load messages HOST PORT SESSIONS COUNT OCTETS SENDER RECIPIENT      RECIPIENT may hold one "%u": 0 to 99 in turn
- *   load handshakes HOST PORT SESSIONS COUNT                            implicit TLS, no resumption
+ *   load handshakes HOST PORT SESSIONS COUNT [1.2]                      implicit TLS, no resumption; 1.3 or 1.2
  *   load idle HOST PORT SESSIONS SECONDS [starttls]                     after EHLO; with starttls inside TLS
  */
 #include <arpa/inet.h>
@@ -453,6 +453,9 @@ int main(int argc, char **argv)
     load.tls = SSL_CTX_new(TLS_client_method());
     SSL_CTX_set_session_cache_mode(load.tls, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_options(load.tls, SSL_OP_NO_TICKET);
+    if (load.handshakes && argc > 6 && strcmp(argv[6], "1.2") == 0) {
+        SSL_CTX_set_max_proto_version(load.tls, TLS1_2_VERSION);
+    }
     run();
     return load.failed > 0 && !load.idle ? 1 : 0;
 }

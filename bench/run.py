@@ -125,9 +125,9 @@ def measure_messages(load, servers, options):
             print(f"{'':16} {'ratio':8} {ratio_of(best['Veredus'], best['Postfix'])}", flush=True)
 
 
-def handshakes(load, port, count):
+def handshakes(load, port, count, version):
     """By two clients at once: a handshake costs a client more than it costs the server."""
-    command = [load, "handshakes", "127.0.0.1", str(port), "10", str(count // 2)]
+    command = [load, "handshakes", "127.0.0.1", str(port), "10", str(count // 2), version]
     begun = time.monotonic()
     clients = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     results = [json.loads(client.communicate(timeout=LOAD_SECONDS)[0]) for client in clients]
@@ -137,17 +137,18 @@ def handshakes(load, port, count):
 
 
 def measure_tls(load, servers, options):
-    for server in servers:
-        count = 500 if options.quick else 10000 if isinstance(server, Veredus) else 2000
-        results = []
-        for _ in range(options.repeat):
-            cpu = server.cpu_seconds()
-            result = handshakes(load, server.tls_port, count)
-            result["server_cpu_ms"] = (server.cpu_seconds() - cpu) * 1000 / count
-            results.append(result)
-        best = max(results, key=lambda result: result["rate"])
-        print(f"full TLS handshakes, {server.name}: {best['rate']:.0f}/s, CPU ms each: {best['server_cpu_ms']:.3f} server, "
-              f"{best['cpu_seconds'] * 1000 / count:.3f} load generator", flush=True)
+    for version in ("1.3", "1.2"):
+        for server in servers:
+            count = 500 if options.quick else 10000 if isinstance(server, Veredus) else 2000
+            results = []
+            for _ in range(options.repeat):
+                cpu = server.cpu_seconds()
+                result = handshakes(load, server.tls_port, count, version)
+                result["server_cpu_ms"] = (server.cpu_seconds() - cpu) * 1000 / count
+                results.append(result)
+            best = max(results, key=lambda result: result["rate"])
+            print(f"full handshakes of TLS {version}, {server.name}: {best['rate']:.0f}/s, CPU ms each: "
+                  f"{best['server_cpu_ms']:.3f} server, {best['cpu_seconds'] * 1000 / count:.3f} load generator", flush=True)
 
 
 def idle(load, server, port, sessions, starttls):

@@ -26,8 +26,15 @@ size_t imap_view_find(const struct imap_view *view, uint32_t uid)
 
 struct imap_entry *imap_view_entry(struct imap_view *view, uint32_t uid)
 {
-    size_t at = imap_view_find(view, uid);
-    return at < view->count && view->entries[at].uid == uid ? &view->entries[at] : NULL;
+    size_t at = view->next;
+    if (at >= view->count || view->entries[at].uid != uid) {
+        at = imap_view_find(view, uid);
+    }
+    if (at >= view->count || view->entries[at].uid != uid) {
+        return NULL;
+    }
+    view->next = at + 1;
+    return &view->entries[at];
 }
 
 uint32_t imap_view_last_uid(const struct imap_view *view)

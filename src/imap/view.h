@@ -36,6 +36,7 @@ struct imap_view {
     size_t told;    /* what the client was last told as EXISTS, less expunges told since */
     size_t changed; /* entries with `changed` */
     size_t gone;
+    size_t next;     /* index behind the entry that was found last: most work goes from one to the next */
     uint64_t modseq; /* of the mailbox when the view was last brought up to date */
 };
 

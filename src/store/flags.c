@@ -20,13 +20,6 @@ struct page {
 
 /* Encoding. */
 
-static void put_le(unsigned char *at, uint64_t value, unsigned width)
-{
-    for (unsigned i = 0; i < width; i++) {
-        at[i] = (unsigned char)(value >> (8 * i));
-    }
-}
-
 static struct entry_values get_entry(const unsigned char *octets, size_t at)
 {
     const unsigned char *e = octets + at * FLAGS_ENTRY_SIZE;
@@ -36,9 +29,9 @@ static struct entry_values get_entry(const unsigned char *octets, size_t at)
 static void put_entry(struct page *page, size_t at, const struct entry_values *values)
 {
     unsigned char *e = page->octets + at * FLAGS_ENTRY_SIZE;
-    put_le(e, values->uid, 4);
-    put_le(e + 4, values->flags, 8);
-    put_le(e + 12, values->modseq, 8);
+    write_le32(e, values->uid);
+    write_le64(e + 4, values->flags);
+    write_le64(e + 12, values->modseq);
     page->changed = true;
 }
 
@@ -58,7 +51,7 @@ bool uid_ranges_append(struct buf *out, uint32_t uid)
     if (out->len >= 8) {
         unsigned char *last = (unsigned char *)out->data + out->len - 4;
         if ((uint64_t)read_le32(last) + 1 == uid) {
-            put_le(last, uid, 4);
+            write_le32(last, uid);
             return true;
         }
     }

@@ -86,13 +86,18 @@ bool message_read(struct segments *segments, const struct message_place *place, 
 struct record_header;
 int record_keep(struct index *index, const struct record_header *header, int64_t segment, int64_t offset,
                 int64_t refs);
+/* One reference of a record less; with the last one its octets are dead. Within a transaction. */
+int record_release(struct index *index, const struct ident *id);
+
+/* Messages of a mailbox, by their UIDs. */
+
 struct uid_range;
 /* Binds account, mailbox, first and last UID as the first four parameters. */
 void sql_bind_range(sqlite3_stmt *q, const struct mailbox *mailbox, const struct uid_range *range);
 /*
  * Within a transaction, for the records of the messages of a range: one reference more; one less, of those that have more than one;
- * the end of those that have one, whose octets the caller takes from their segments. A record that several of the messages have counts
- * once. *records: how many there were. 0, or -1.
+ * the end of those that have one, whose octets the caller takes from their segments. A record that several of the messages have
+ * counts once. *records: how many there were. 0, or -1.
  */
 int records_keep(struct index *index, const struct mailbox *mailbox, const struct uid_range *range,
                  size_t *records);
@@ -100,6 +105,5 @@ int records_release(struct index *index, const struct mailbox *mailbox, const st
                     size_t *records);
 int records_end(struct index *index, const struct mailbox *mailbox, const struct uid_range *range,
                 size_t *records);
-/* One reference of a record less; with the last one its octets are dead. Within a transaction. */
-int record_release(struct index *index, const struct ident *id);
+
 #endif
