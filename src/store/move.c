@@ -12,6 +12,7 @@
 
 enum {
     EXPUNGED_KEPT = 100000,
+    COLLECTED_MAX = 10000, /* messages that are removed with one statement */
     MANY = 4 /* from so many messages of one range on, one statement for all is faster than one for each */
 };
 
@@ -388,18 +389,22 @@ static int remove_collected(struct removal *r, const struct uid_range *range, co
     return sql_run(r->index, q);
 }
 
-/* All that the ranges of r->uids have. */
+/* All that the ranges of r->uids have, so many at a time that what is collected of them stays small. */
 static int remove_taken(struct removal *r)
 {
     struct str packed = buf_str(&r->uids);
     struct uid_range range;
     int result = 0;
     while (result == 0 && uid_ranges_next(&packed, &range)) {
-        struct collection c;
-        result = collect(r->index, r->mailbox, &range, 1, &c);
-        if (result == 0) {
-            result = remove_collected(r, &range, &c);
-            mem_free(c.items);
+        for (uint64_t first = range.first; result == 0 && first <= range.last; first += COLLECTED_MAX) {
+            uint64_t last = first + COLLECTED_MAX - 1;
+            struct uid_range part = {(uint32_t)first, last < range.last ? (uint32_t)last : range.last};
+            struct collection c;
+            result = collect(r->index, r->mailbox, &part, 1, &c);
+            if (result == 0) {
+                result = remove_collected(r, &part, &c);
+                mem_free(c.items);
+            }
         }
     }
     r->mailbox->octets -= r->octets;
