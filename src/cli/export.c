@@ -163,10 +163,7 @@ static int export_messages(struct exporter *e, const struct mailbox *mailbox, st
     if (code != EX_OK) {
         return code;
     }
-    sql_int(q, 1, mailbox->account);
-    sql_int(q, 2, mailbox->id);
-    sql_int(q, 3, 1);
-    sql_int(q, 4, UINT32_MAX);
+    sql_bind_range(q, mailbox, &(struct uid_range){1, UINT32_MAX});
     e->index->error[0] = '\0';
     while (code == EX_OK && sql_row(e->index, q)) {
         struct export_message m = {.uid = (uint32_t)sqlite3_column_int64(q, 0),

@@ -362,8 +362,10 @@ void front_secret(struct role *role, enum secret_kind kind, struct str name, int
 {
     struct fronts *f = role->module->fronts(role);
     struct buf content = buf_make(PEM_MAX);
-    if (!role_read_fd(fd, PEM_MAX, &content) || f == NULL) {
+    if (!role_read_fd(fd, PEM_MAX, &content)) {
         log_error("a certificate or key that the supervisor sent cannot be read");
+    } else if (f == NULL) {
+        log_error("no memory for a certificate or key that the supervisor sent");
     } else if (kind == SECRET_TICKET_KEY && content.len == TICKET_KEY) {
         memcpy(f->ticket_key, content.data, TICKET_KEY);
     } else if (kind == SECRET_TLS_CERTIFICATE && name.len < sizeof(f->certificates[0].name)) {

@@ -3,7 +3,7 @@
 
 #include "base/log.h"
 #include "message/summary.h"
-#include "store/move.h"
+#include "store/expunged.h"
 
 enum {
     FIRST_BYTES = 32768,

@@ -162,8 +162,6 @@ int store_mailbox_do(struct store *s, struct store_request *r)
 {
     struct mailbox mailbox;
     struct move_result result = {.source_uids = NULL};
-    struct expunge_note note = {
-        .wall_ms = clock_wall_ms(), .before = STR("mailbox=INBOX uid="), .after = STR(" by=pop3")};
     size_t count;
     if (r->kind == REQUEST_LOCK) {
         return 0; /* all it wants is that the log has been applied */
@@ -173,6 +171,8 @@ int store_mailbox_do(struct store *s, struct store_request *r)
     if (found <= 0) {
         return found;
     }
+    struct expunge_note note = {
+        .wall_ms = clock_wall_ms(), .before = STR("mailbox=INBOX uid="), .after = STR(" by=pop3")};
     struct uid_range *ranges = ranges_of(buf_str(&r->uids), &count);
     int done =
         ranges == NULL ? -1 : expunge_messages(s->index, &mailbox, ranges, count, false, &note, &result);

@@ -31,9 +31,9 @@ const char *journal_event_name(enum journal_event event);
 int journal_add(struct index *index, const struct ident *id, uint64_t wall_ms, enum journal_event event,
                 struct str text);
 
-/* Within a transaction: a row for each message of the range, whose texts have its UID between these two. */
 struct mailbox;
 struct uid_range;
+/* Within a transaction: a row for each message of the range, whose texts have its UID between these two. 0, or -1. */
 int journal_add_each(struct index *index, const struct mailbox *mailbox, const struct uid_range *range,
                      uint64_t wall_ms, enum journal_event event, struct str before, struct str after);
 

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "store/account.h"
 #include "store/events.h"
+#include "store/expunged.h"
 #include "store/folder.h"
 #include "store/journal.h"
 
@@ -11,7 +12,6 @@
 #include <string.h>
 
 enum {
-    EXPUNGED_KEPT = 100000,
     COLLECTED_MAX = 10000, /* messages that are removed with one statement */
     MANY = 4 /* from so many messages of one range on, one statement for all is faster than one for each */
 };
@@ -411,33 +411,6 @@ static int remove_taken(struct removal *r)
     return result;
 }
 
-static int note_expunged(struct removal *r, uint64_t modseq)
-{
-    sqlite3_stmt *q = sql_prepare(r->index, SQL_EXPUNGED_ADD);
-    if (q == NULL) {
-        return -1;
-    }
-    sql_int(q, 1, r->mailbox->account);
-    sql_int(q, 2, r->mailbox->id);
-    sql_int(q, 3, (int64_t)modseq);
-    sql_blob(q, 4, r->uids.data, r->uids.len);
-    if (sql_run(r->index, q) != 0) {
-        return -1;
-    }
-    if (modseq <= EXPUNGED_KEPT) {
-        return 0;
-    }
-    /* Sessions hear of each change at once: none is so far behind. */
-    q = sql_prepare(r->index, SQL_EXPUNGED_TRIM);
-    if (q == NULL) {
-        return -1;
-    }
-    sql_int(q, 1, r->mailbox->account);
-    sql_int(q, 2, r->mailbox->id);
-    sql_int(q, 3, (int64_t)(modseq - EXPUNGED_KEPT));
-    return sql_run(r->index, q);
-}
-
 int expunge_messages(struct index *index, struct mailbox *mailbox, const struct uid_range *ranges,
                      size_t count, bool deleted_only, const struct expunge_note *note,
                      struct move_result *result)
@@ -452,7 +425,7 @@ int expunge_messages(struct index *index, struct mailbox *mailbox, const struct 
         mailbox->modseq = done == 0 ? result->modseq : mailbox->modseq;
     }
     if (done == 0 && removal.messages > 0) {
-        done = note_expunged(&removal, result->modseq);
+        done = expunged_note(index, mailbox, result->modseq, buf_str(&removal.uids));
     }
     if (done == 0 && result->source_uids != NULL &&
         !buf_append_str(result->source_uids, buf_str(&removal.uids))) {
@@ -529,86 +502,4 @@ int move_all(struct index *index, struct mailbox *from, struct mailbox *to, uint
     struct uid_range all = {1, UINT32_MAX};
     struct move_result result = {.source_uids = NULL};
     return move_messages(index, from, to, &all, 1, wall_ms, &result);
-}
-
-int expunged_gaps(struct index *index, const struct mailbox *mailbox, struct buf *ranges)
-{
-    sqlite3_stmt *q = sql_prepare(index, SQL_MESSAGE_FLAGS);
-    uint32_t next = 1; /* the first UID of which it is not known yet */
-    if (q == NULL) {
-        return -1;
-    }
-    sql_int(q, 1, mailbox->account);
-    sql_int(q, 2, mailbox->id);
-    sql_int(q, 3, 1);
-    index->error[0] = '\0';
-    while (sql_row(index, q)) {
-        uint32_t uid = (uint32_t)sqlite3_column_int64(q, 0);
-        if (uid > next) {
-            buf_append_le32(ranges, next);
-            buf_append_le32(ranges, uid - 1);
-        }
-        next = uid + 1;
-    }
-    if (mailbox->uid_next > next) {
-        buf_append_le32(ranges, next);
-        buf_append_le32(ranges, mailbox->uid_next - 1);
-    }
-    return index->error[0] == '\0' && buf_ok(ranges) ? 0 : -1;
-}
-
-int expunged_forgotten(struct index *index, const struct mailbox *mailbox)
-{
-    struct buf ranges = buf_make(SIZE_MAX / 2);
-    sqlite3_stmt *q = NULL;
-    int result = expunged_gaps(index, mailbox, &ranges);
-    if (result == 0 && ranges.len > 0 && (q = sql_prepare(index, SQL_EXPUNGED_ADD)) == NULL) {
-        result = -1;
-    }
-    if (q != NULL) {
-        sql_int(q, 1, mailbox->account);
-        sql_int(q, 2, mailbox->id);
-        sql_int(q, 3, (int64_t)mailbox->modseq);
-        sql_blob(q, 4, ranges.data, ranges.len);
-        result = sql_run(index, q);
-    }
-    buf_free(&ranges);
-    return result;
-}
-
-/* What has been trimmed is not known one by one any more. */
-static int all_that_are_not_there(struct index *index, const struct mailbox *mailbox,
-                                  void (*each)(void *context, struct str ranges), void *context)
-{
-    struct buf ranges = buf_make(SIZE_MAX / 2);
-    int result = expunged_gaps(index, mailbox, &ranges);
-    if (result == 0 && ranges.len > 0) {
-        each(context, buf_str(&ranges));
-    }
-    buf_free(&ranges);
-    return result;
-}
-
-int expunged_since(struct index *index, const struct mailbox *mailbox, uint64_t modseq,
-                   void (*each)(void *context, struct str ranges), void *context)
-{
-    if (mailbox->modseq > EXPUNGED_KEPT && modseq < mailbox->modseq - EXPUNGED_KEPT) {
-        return all_that_are_not_there(index, mailbox, each, context);
-    }
-    sqlite3_stmt *q = sql_prepare(index, SQL_EXPUNGED_LIST);
-    if (q == NULL) {
-        return -1;
-    }
-    sql_int(q, 1, mailbox->account);
-    sql_int(q, 2, mailbox->id);
-    sql_int(q, 3, (int64_t)modseq);
-    index->error[0] = '\0';
-    while (sql_row(index, q)) {
-        const void *ranges = sqlite3_column_blob(q, 1);
-        int len = sqlite3_column_bytes(q, 1);
-        if (len > 0) {
-            each(context, str_make(ranges, (size_t)len));
-        }
-    }
-    return index->error[0] == '\0' ? 0 : -1;
 }

@@ -46,19 +46,5 @@ int account_remove_messages(struct index *index, int64_t account, int max);
 /* Octets of the messages of the ranges: what a copy would add to the account. */
 int message_octets(struct index *index, const struct mailbox *mailbox, const struct uid_range *ranges,
                    size_t count, uint64_t *octets);
-/* Appends, as packed ranges, all UIDs that the mailbox has given out and that are not there. 0, or -1. */
-int expunged_gaps(struct index *index, const struct mailbox *mailbox, struct buf *ranges);
-/*
- * Within a transaction: when each was expunged is not known any more (the index has been made anew), so all count as expunged
- * with the mailbox's last change: a client that asks since an earlier one hears of UIDs that it may know to be gone, but
- * misses none.
- */
-int expunged_forgotten(struct index *index, const struct mailbox *mailbox);
-/*
- * Calls `each` with the packed ranges that were expunged since this modification sequence; with all that are not there where
- * that is longer ago than is kept (RFC 7162, section 3.2.5.1). 0, or -1.
- */
-int expunged_since(struct index *index, const struct mailbox *mailbox, uint64_t modseq,
-                   void (*each)(void *context, struct str ranges), void *context);
 
 #endif

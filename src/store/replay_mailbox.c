@@ -7,8 +7,8 @@
 
 #include "store/acl.h"
 #include "store/annotation.h"
+#include "store/expunged.h"
 #include "store/folder.h"
-#include "store/move.h"
 
 static int run_numbers(struct index *index, enum statement which, const uint64_t *numbers, int count)
 {

@@ -269,9 +269,8 @@ const char *const schema_statements[SQL_STATEMENTS] = {
         "SELECT uid, flags, modseq FROM message WHERE account = ?1 AND mailbox = ?2 AND uid >= ?3"
         " ORDER BY uid",
     [SQL_MESSAGE_READ] =
-        "SELECT m.uid, m.record, m.recipient, m.size, m.internal_ms, m.saved_ms, r.segment, r.place, "
-        "r.octets, "
-        "r.refs"
+        "SELECT m.uid, m.record, m.recipient, m.size, m.internal_ms, m.saved_ms,"
+        " r.segment, r.place, r.octets, r.refs"
         " FROM message m JOIN record r ON r.record = m.record"
         " WHERE m.account = ?1 AND m.mailbox = ?2 AND m.uid BETWEEN ?3 AND ?4 ORDER BY m.uid",
     [SQL_MESSAGE_LIST] =
