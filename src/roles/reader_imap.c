@@ -8,6 +8,7 @@
 enum {
     FIRST_BYTES = 32768,
     SUMMARY_BYTES = 32768,
+    PACKED_BYTES = MAILBOX_PACKED_MAX - MAILBOX_PACKED_HEAD - SUMMARY_BYTES,
     SECTION_LEAST = 512, /* octets read at once of a record whose summary is wanted */
     SECTION_MOST = 8192,
     FLUSH_AT = 64 << 10,
@@ -279,6 +280,31 @@ static void send_pieces(struct fetch_context *c, const struct fetch_row *row, ui
     }
 }
 
+/* The octets go from the log to where they are sent from. */
+static void send_whole(struct fetch_context *c, const struct fetch_row *row,
+                       const struct mailbox_message *message, uint64_t from, size_t len)
+{
+    struct buf *packed = &c->r->packed;
+    size_t start = packed->len;
+    if (!mailbox_pack_head(message, len, packed)) {
+        send_packed(c);
+        start = 0;
+        if (!mailbox_pack_head(message, len, packed)) {
+            c->failed = true; /* without memory */
+            return;
+        }
+    }
+    size_t head = packed->len;
+    if (len > 0 &&
+        (!message_read(&c->r->segments, &row->place, from, len, packed) || packed->len - head != len)) {
+        buf_truncate(packed, start);
+        packed->failed = false;
+        look_again(c, row, 0);
+        return;
+    }
+    c->used += len;
+}
+
 static void send_message(struct fetch_context *c, const struct fetch_row *row)
 {
     uint64_t from;
@@ -289,29 +315,27 @@ static void send_message(struct fetch_context *c, const struct fetch_row *row)
         send_pieces(c, row, c->ask->from, to);
         return;
     }
-    if (!read_bytes(c, row, from, to, FIRST_BYTES)) {
-        look_again(c, row, 0);
-        return;
-    }
     struct mailbox_message message = {.ticket = c->ask->ticket,
                                       .uid = row->uid,
                                       .size = row->place.size,
                                       .internal_ms = row->internal_ms,
                                       .saved_ms = row->saved_ms,
-                                      .whole = from + c->r->bytes.len == to,
                                       .record = str_make(row->place.id.bytes, IDENT_SIZE),
                                       .summary = buf_str(&c->r->summary),
-                                      .bytes = buf_str(&c->r->bytes)};
-    c->used += sizeof(message) + c->r->summary.len + c->r->bytes.len;
-    if (message.whole && mailbox_pack(&message, &c->r->packed)) {
-        return;
+                                      .bytes = STR_EMPTY};
+    c->used += sizeof(message) + message.summary.len;
+    if (to - from <= PACKED_BYTES) {
+        send_whole(c, row, &message, from, (size_t)(to - from));
+    } else if (!read_bytes(c, row, from, to, FIRST_BYTES)) {
+        look_again(c, row, 0);
+    } else {
+        send_packed(c);
+        c->used += c->r->bytes.len;
+        message.bytes = buf_str(&c->r->bytes);
+        message.whole = from + message.bytes.len == to;
+        role_send(c->peer, &mailbox_message_type, &message);
+        send_pieces(c, row, from + c->r->bytes.len, to);
     }
-    send_packed(c);
-    if (message.whole && mailbox_pack(&message, &c->r->packed)) {
-        return;
-    }
-    role_send(c->peer, &mailbox_message_type, &message);
-    send_pieces(c, row, from + c->r->bytes.len, to);
 }
 
 /* imapd works on what has been sent while the next is read. */

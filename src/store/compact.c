@@ -251,7 +251,7 @@ static bool is_good(struct compaction *c, const struct record_header *header, in
 {
     struct payload payload;
     errno = EIO;
-    return payload_open(c->segments, c->source, place, &header->id, &payload);
+    return payload_open(c->segments, c->source, place, header->total, &header->id, &payload);
 }
 
 /* What cannot be read: another time, or never? 0: never; -1. */

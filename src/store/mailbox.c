@@ -190,7 +190,7 @@ bool message_read(struct segments *segments, const struct message_place *place, 
                   size_t length, struct buf *out)
 {
     struct payload payload;
-    if (!payload_open(segments, place->segment, place->offset, &place->id, &payload)) {
+    if (!payload_open(segments, place->segment, place->offset, place->octets, &place->id, &payload)) {
         return false;
     }
     struct buf envelope = buf_make(RECORD_ENVELOPE_MAX);

@@ -4,7 +4,12 @@
 #include "base/crc32c.h"
 #include "base/mem.h"
 
-enum { PIECE = 65536, KEPT = 16, FIRST = 8192 };
+enum {
+    PIECE = 65536,
+    KEPT = 16,
+    FIRST = 8192, /* octets read at first of a large record */
+    AHEAD = 65536 /* octets read of a segment whose records are asked for one after the other */
+};
 
 /* A large record that has been checked as a whole, and the checksums of its pieces. */
 struct checked {
@@ -17,8 +22,12 @@ struct checked {
 };
 
 struct payload_cache {
-    struct buf whole; /* a small record, or one piece of the payload of a large one */
-    size_t start;     /* of what is in `whole` the payload begins here */
+    struct buf octets;  /* records as they lie in the log, or one piece of the payload of a large one */
+    int64_t segment;    /* what lies in `octets` is of this one; 0: a piece, or nothing */
+    int64_t from;       /* and begins there */
+    struct str payload; /* of a small record, within `octets` */
+    int64_t next_segment;
+    int64_t next; /* here ends the record that was opened last */
     uint64_t clock;
     struct checked checked[KEPT];
 };
@@ -28,7 +37,7 @@ static struct payload_cache *cache_of(struct segments *s)
     if (s->cache == NULL) {
         s->cache = mem_new(struct payload_cache);
         if (s->cache != NULL) {
-            s->cache->whole = buf_make(PIECE + FIRST);
+            s->cache->octets = buf_make(PIECE + FIRST);
         }
     }
     return s->cache;
@@ -42,25 +51,25 @@ void payload_cache_free(struct payload_cache *cache)
     for (size_t i = 0; i < KEPT; i++) {
         mem_free(cache->checked[i].sums);
     }
-    buf_free(&cache->whole);
+    buf_free(&cache->octets);
     mem_free(cache);
 }
 
 /* Reads piece number `piece` into the cache's buffer. */
 static bool read_piece(const struct payload *p, uint64_t piece)
 {
-    struct buf *whole = &p->segments->cache->whole;
+    struct payload_cache *cache = p->segments->cache;
     uint64_t from = piece * PIECE;
     size_t len = p->len - from < PIECE ? (size_t)(p->len - from) : PIECE;
-    buf_clear(whole);
-    p->segments->cache->start = 0;
-    char *room = buf_reserve(whole, len);
+    buf_clear(&cache->octets);
+    cache->segment = 0;
+    char *room = buf_reserve(&cache->octets, len);
     if (len > 0 && (room == NULL ||
                     !segment_read_at(p->segments, p->segment,
                                      p->offset + record_payload_at(&p->header) + (int64_t)from, room, len))) {
         return false;
     }
-    whole->len = len;
+    cache->octets.len = len;
     return true;
 }
 
@@ -98,8 +107,8 @@ static bool check_large(const struct payload *p)
     for (uint64_t i = 0; fine && i < pieces; i++) {
         fine = read_piece(p, i);
         if (fine) {
-            crc = crc32c(crc, cache->whole.data, cache->whole.len);
-            sums[i] = crc32c(0, cache->whole.data, cache->whole.len);
+            crc = crc32c(crc, cache->octets.data, cache->octets.len);
+            sums[i] = crc32c(0, cache->octets.data, cache->octets.len);
         }
     }
     if (!fine || crc != p->header.payload_crc) {
@@ -117,36 +126,63 @@ static bool check_large(const struct payload *p)
     return true;
 }
 
-/* The payload of a small record, of which the cache's buffer has the beginning. */
-static bool read_small(const struct payload *p)
+static bool is_held(const struct payload_cache *cache, int64_t segment, int64_t offset, size_t len)
+{
+    return cache->segment == segment && segment != 0 && offset >= cache->from &&
+           offset + (int64_t)len <= cache->from + (int64_t)cache->octets.len;
+}
+
+/* The first `len` octets of a record, less where the log ends, through the cache's buffer. */
+static struct str first_octets(const struct payload *p, size_t len)
 {
     struct payload_cache *cache = p->segments->cache;
-    struct buf *whole = &cache->whole;
-    uint64_t start = (uint64_t)record_payload_at(&p->header);
-    uint64_t end = start + p->len;
-    if (start > whole->len) {
-        return read_piece(p, 0);
+    if (!is_held(cache, p->segment, p->offset, len)) {
+        bool follows = p->segment == cache->next_segment && p->offset == cache->next;
+        size_t most = follows && len < AHEAD ? AHEAD : len;
+        buf_clear(&cache->octets);
+        char *room = buf_reserve(&cache->octets, most);
+        ssize_t n = room == NULL ? -1 : segment_read_some(p->segments, p->segment, p->offset, room, most);
+        cache->octets.len = n > 0 ? (size_t)n : 0;
+        cache->segment = p->segment;
+        cache->from = p->offset;
     }
-    cache->start = (size_t)start;
-    if (end > whole->len) {
-        size_t more = (size_t)end - whole->len;
-        char *room = buf_reserve(whole, more);
-        if (room == NULL ||
-            !segment_read_at(p->segments, p->segment, p->offset + (int64_t)whole->len, room, more)) {
-            return false;
-        }
-    }
-    whole->len = (size_t)end;
-    return true;
+    return str_sub(str_from(buf_str(&cache->octets), (size_t)(p->offset - cache->from)), 0, len);
 }
 
-static struct str small_payload(const struct payload_cache *cache)
+static bool check_small(const struct payload *p, struct str first)
 {
-    return str_from(buf_str(&cache->whole), cache->start);
+    struct payload_cache *cache = p->segments->cache;
+    size_t start = (size_t)record_payload_at(&p->header);
+    size_t len = (size_t)p->len;
+    if (start <= first.len && len <= first.len - start) {
+        cache->payload = str_sub(first, start, start + len);
+    } else if (read_piece(p, 0)) { /* behind a long summary, or the index has its length wrong */
+        cache->payload = buf_str(&cache->octets);
+    } else {
+        return false;
+    }
+    return crc32c(0, cache->payload.data, len) == p->header.payload_crc;
 }
 
-/* Most records are so short that one read gives all of them. */
-bool payload_open(struct segments *s, int64_t segment, int64_t offset, const struct ident *id,
+static bool open_record(struct payload *p, size_t octets, const struct ident *id)
+{
+    struct payload_cache *cache = p->segments->cache;
+    struct str first = first_octets(p, octets >= RECORD_HEADER && octets <= PIECE ? octets : FIRST);
+    if (first.len < RECORD_HEADER ||
+        record_decode_header((const unsigned char *)first.data, &p->header) != RECORD_GOOD ||
+        memcmp(p->header.id.bytes, id->bytes, IDENT_SIZE) != 0) {
+        return false;
+    }
+    cache->next_segment = p->segment;
+    cache->next = p->offset + p->header.total;
+    p->len = record_payload_len(&p->header);
+    if (p->len > PIECE) {
+        return find_checked(cache, p) != NULL || check_large(p);
+    }
+    return check_small(p, first);
+}
+
+bool payload_open(struct segments *s, int64_t segment, int64_t offset, size_t octets, const struct ident *id,
                   struct payload *p)
 {
     *p = (struct payload){.segments = s, .segment = segment, .offset = offset};
@@ -154,19 +190,13 @@ bool payload_open(struct segments *s, int64_t segment, int64_t offset, const str
     if (cache == NULL) {
         return false;
     }
-    buf_clear(&cache->whole);
-    char *room = buf_reserve(&cache->whole, FIRST);
-    ssize_t n = room == NULL ? -1 : segment_read_some(s, segment, offset, room, FIRST);
-    if (n < RECORD_HEADER || record_decode_header((const unsigned char *)room, &p->header) != RECORD_GOOD ||
-        memcmp(p->header.id.bytes, id->bytes, IDENT_SIZE) != 0) {
-        return false;
+    bool from_memory = is_held(cache, segment, offset, RECORD_HEADER);
+    if (open_record(p, octets, id)) {
+        return true;
     }
-    cache->whole.len = (size_t)n;
-    p->len = record_payload_len(&p->header);
-    if (p->len > PIECE) {
-        return find_checked(cache, p) != NULL || check_large(p);
-    }
-    return read_small(p) && crc32c(0, small_payload(cache).data, (size_t)p->len) == p->header.payload_crc;
+    /* What was read ahead may have been half written then. */
+    cache->segment = 0;
+    return from_memory && open_record(p, octets, id);
 }
 
 /* Piece number `piece`, checked; an empty slice if it is not as it was. */
@@ -174,14 +204,14 @@ static struct str checked_piece(const struct payload *p, uint64_t piece)
 {
     struct payload_cache *cache = p->segments->cache;
     if (p->len <= PIECE) {
-        return small_payload(cache);
+        return cache->payload;
     }
     const struct checked *c = find_checked(cache, p);
     if (c == NULL || !read_piece(p, piece) ||
-        crc32c(0, cache->whole.data, cache->whole.len) != c->sums[piece]) {
+        crc32c(0, cache->octets.data, cache->octets.len) != c->sums[piece]) {
         return STR_EMPTY;
     }
-    return buf_str(&cache->whole);
+    return buf_str(&cache->octets);
 }
 
 bool payload_read(const struct payload *p, uint64_t from, size_t len, struct buf *out)
