@@ -790,9 +790,9 @@ void imap_settle_rows(struct imap_server *s)
     }
 }
 
-bool imap_server_entry(struct imap_server *s, uint32_t uid, uint64_t flags, uint64_t modseq)
+bool imap_server_entries(struct imap_server *s, const struct imap_run *run)
 {
-    return imap_view_merge(&s->selected.view, uid, flags, modseq,
+    return imap_view_merge(&s->selected.view, run,
                            imap_is_enabled(s, IMAP_ENABLED_CONDSTORE) ? IMAP_ANNOUNCE_ALL
                                                                       : IMAP_ANNOUNCE_FLAGS);
 }

@@ -49,7 +49,7 @@ enum imap_request {
     IMAP_OPEN, /* ask.name: imap_server_opened(); the role closes what was open before, and watches it from now on. With
                   ask.aside that stays open and watched: the other is open beside it until the command has ended, or another is */
     IMAP_SHUT, /* nothing is selected any more: closes and stops watching; no answer */
-    IMAP_ENTRIES, /* ask.modseq: imap_server_entry() for each that is newer, imap_server_vanished() for each range of UIDs
+    IMAP_ENTRIES, /* ask.modseq: imap_server_entries() for those that are newer, imap_server_vanished() for each range of UIDs
                        expunged since, then imap_server_answered() with the mailbox's modseq as value. With ask.aside of the mailbox
                        that is open beside the selected one; so also IMAP_MESSAGES */
     IMAP_MESSAGES, /* ask.uids, ask.want: imap_server_message() for each and, if asked for, imap_server_bytes(), then
@@ -251,7 +251,7 @@ void imap_server_verified(struct imap_server *server, enum imap_auth_answer answ
                           struct str grant, struct buf *out);
 /* False: no memory, or too many; the role then answers IMAP_UNAVAILABLE. So also for the next three. */
 bool imap_server_row(struct imap_server *server, const struct imap_row *row);
-bool imap_server_entry(struct imap_server *server, uint32_t uid, uint64_t flags, uint64_t modseq);
+bool imap_server_entries(struct imap_server *server, const struct imap_run *run);
 bool imap_server_vanished(struct imap_server *server, uint32_t first_uid, uint32_t last_uid);
 /* With IMAP_NARROW. False: no memory. */
 bool imap_server_candidates(struct imap_server *server, uint32_t first_uid, uint32_t last_uid);

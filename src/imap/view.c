@@ -60,9 +60,11 @@ void imap_view_reserve(struct imap_view *view, size_t count)
     }
 }
 
-static bool make_room(struct imap_view *view)
+static bool make_room(struct imap_view *view, size_t more)
 {
-    return view->count < view->room || set_room(view, view->room < 16 ? 16 : view->room + view->room / 2);
+    size_t grown = view->room < 16 ? 16 : view->room + view->room / 2;
+    size_t need = view->count + more;
+    return need <= view->room || set_room(view, need > grown ? need : grown);
 }
 
 void imap_view_announce(struct imap_view *view, struct imap_entry *entry)
@@ -84,20 +86,25 @@ static void update(struct imap_view *view, struct imap_entry *entry, uint64_t fl
     entry->modseq = modseq;
 }
 
-bool imap_view_merge(struct imap_view *view, uint32_t uid, uint64_t flags, uint64_t modseq,
-                     enum imap_announce announce)
+bool imap_view_merge(struct imap_view *view, const struct imap_run *run, enum imap_announce announce)
 {
-    if (uid <= imap_view_last_uid(view)) {
-        struct imap_entry *entry = imap_view_entry(view, uid);
+    uint32_t last = imap_view_last_uid(view);
+    uint64_t possible = (uint64_t)UINT32_MAX - run->uid + 1;
+    uint32_t count = run->count < possible ? run->count : (uint32_t)possible;
+    uint32_t at = 0;
+    for (; at < count && run->uid + at <= last; at++) {
+        struct imap_entry *entry = imap_view_entry(view, run->uid + at);
         if (entry != NULL) {
-            update(view, entry, flags, modseq, announce);
+            update(view, entry, run->flags, run->modseq + (run->rising ? at : 0), announce);
         }
-        return true;
     }
-    if (!make_room(view)) {
+    if (!make_room(view, count - at)) {
         return false;
     }
-    view->entries[view->count++] = (struct imap_entry){.uid = uid, .flags = flags, .modseq = modseq};
+    for (; at < count; at++) {
+        view->entries[view->count++] = (struct imap_entry){
+            .uid = run->uid + at, .flags = run->flags, .modseq = run->modseq + (run->rising ? at : 0)};
+    }
     return true;
 }
 

@@ -43,13 +43,20 @@ struct imap_view {
 void imap_view_free(struct imap_view *view);
 /* Room for so many; without it, or without memory, it grows as messages come. */
 void imap_view_reserve(struct imap_view *view, size_t count);
+/* Messages with UIDs uid to uid + count - 1 that have the same flags, and modification sequences that are the same or rise by one. */
+struct imap_run {
+    uint32_t uid;
+    uint32_t count;
+    uint64_t flags;
+    uint64_t modseq;
+    bool rising;
+};
 /*
- * A message as the store has it now: new at the end, or one that is known. True; false without memory. A new one below the last
- * UID is ignored: the store never gives such.
+ * Messages as the store has them now: new at the end, or known. True; false without memory. A new one below the last UID is
+ * ignored, and so is what would be beyond the last possible UID: the store never gives such.
  */
 enum imap_announce { IMAP_ANNOUNCE_NONE, IMAP_ANNOUNCE_FLAGS /* where flags differ */, IMAP_ANNOUNCE_ALL };
-bool imap_view_merge(struct imap_view *view, uint32_t uid, uint64_t flags, uint64_t modseq,
-                     enum imap_announce announce);
+bool imap_view_merge(struct imap_view *view, const struct imap_run *run, enum imap_announce announce);
 /* This entry's flags are to be told. */
 void imap_view_announce(struct imap_view *view, struct imap_entry *entry);
 /* Messages that are no longer there. Those unknown are ignored. */

@@ -14,8 +14,9 @@
 enum {
     MAILBOX_VERSION = 7,
     MAILBOX_ENTRY_SIZE = 24,
-    MAILBOX_FLAGS_SIZE = 20, /* as in a page of the index (store/flags.h) */
-    MAILBOX_FLAGS_AT_A_TIME = 3000,
+    MAILBOX_RUN_SIZE = 24,
+    MAILBOX_RUNS_AT_A_TIME = 2500,
+    MAILBOX_RUN_MESSAGES_MAX = 65536,
     MAILBOX_RANGES_MAX = 60000, /* octets of packed ranges of UIDs: 32 bits first, 32 bits last each */
     MAILBOX_KEYWORDS_MAX = 4096,
     MAILBOX_NAME_OCTETS = 1024,
@@ -151,6 +152,10 @@ IPC_MESSAGE(mailbox_entries, 2, false, MAILBOX_ENTRIES_FIELDS);
     F(M, STR, name, MAILBOX_NAME_OCTETS)
 IPC_MESSAGE(mailbox_row, 4, false, MAILBOX_ROW_FIELDS);
 
+/*
+ * A run is messages with consecutive UIDs and the same flags: the first UID, twice their number (plus 1 if their modification
+ * sequences rise by one from each to the next) as 32 bits, flags and the first one's modification sequence as 64.
+ */
 #define MAILBOX_FLAGS_FIELDS(F, M)                                                                           \
     F(M, U64, ticket, 0)                                                                                     \
     F(M, U8, result, MAILBOX_TEMPORARY)                                                                      \
@@ -158,7 +163,7 @@ IPC_MESSAGE(mailbox_row, 4, false, MAILBOX_ROW_FIELDS);
     F(M, U64, modseq, 0) /* of the mailbox */                                                                \
     F(M, U32, rights, 0)                                                                                     \
     F(M, STR, keywords, MAILBOX_KEYWORDS_MAX)                                                                \
-    F(M, STR, entries, MAILBOX_FLAGS_AT_A_TIME *MAILBOX_FLAGS_SIZE)
+    F(M, STR, runs, MAILBOX_RUNS_AT_A_TIME *MAILBOX_RUN_SIZE)
 IPC_MESSAGE(mailbox_flags, 5, false, MAILBOX_FLAGS_FIELDS);
 
 /* Before the last MAILBOX_FLAGS: packed ranges. */

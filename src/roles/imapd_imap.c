@@ -562,10 +562,15 @@ static bool take_flags(struct imap_session *s, struct role_peer *peer, const str
         }
         channel_push(peer->channel);
     }
-    for (size_t at = 0; at + MAILBOX_FLAGS_SIZE <= m->entries.len && !s->lost_part;
-         at += MAILBOX_FLAGS_SIZE) {
-        const char *e = m->entries.data + at;
-        s->lost_part = !imap_server_entry(s->server, read_le32(e), read_le64(e + 4), read_le64(e + 12));
+    for (size_t at = 0; at + MAILBOX_RUN_SIZE <= m->runs.len && !s->lost_part; at += MAILBOX_RUN_SIZE) {
+        const char *e = m->runs.data + at;
+        uint32_t count = read_le32(e + 4);
+        struct imap_run run = {.uid = read_le32(e),
+                               .count = count >> 1,
+                               .flags = read_le64(e + 8),
+                               .modseq = read_le64(e + 16),
+                               .rising = (count & 1) != 0};
+        s->lost_part = run.count > MAILBOX_RUN_MESSAGES_MAX || !imap_server_entries(s->server, &run);
     }
     /* What changed while parts were on their way is newer than the first of them. */
     s->first_modseq = s->first_modseq == 0 ? m->modseq : s->first_modseq;

@@ -25,13 +25,10 @@ bool reader_keywords(struct reader *r, const struct mailbox *mailbox)
     return flags_keywords(r->index, mailbox, STR_EMPTY, &bits, &r->keywords, &full) == 0;
 }
 
-static bool count_one(void *context, uint32_t uid, uint64_t flags, uint64_t modseq)
+static bool count_run(void *context, const struct flags_run *run)
 {
     uint32_t *count = context;
-    (void)uid;
-    (void)flags;
-    (void)modseq;
-    ++*count;
+    *count += run->count;
     return true;
 }
 
@@ -42,7 +39,7 @@ uint32_t reader_recent(struct reader *r, const struct mailbox *mailbox)
         return mailbox->messages;
     }
     if (mailbox->recent_uid < mailbox->uid_next &&
-        flags_each(r->index, mailbox, mailbox->recent_uid, 0, count_one, &count) != 0) {
+        flags_runs(r->index, mailbox, mailbox->recent_uid, 0, count_run, &count) != 0) {
         return 0;
     }
     return count;
@@ -62,22 +59,35 @@ struct flags_context {
     struct reader *r;
     struct role_peer *peer;
     uint64_t ticket;
+    struct flags_run run; /* the last one, which may become longer */
     unsigned count;
     uint32_t next;
 };
 
-static bool add_flags(void *context, uint32_t uid, uint64_t flags, uint64_t modseq)
+static bool put_run(struct flags_context *c)
+{
+    char bytes[MAILBOX_RUN_SIZE];
+    write_le32(bytes, c->run.uid);
+    write_le32(bytes + 4, c->run.count << 1 | c->run.rising);
+    write_le64(bytes + 8, c->run.flags);
+    write_le64(bytes + 16, c->run.modseq);
+    return c->run.count == 0 || buf_append(&c->r->bytes, bytes, sizeof(bytes));
+}
+
+static bool add_run(void *context, const struct flags_run *run)
 {
     struct flags_context *c = context;
-    if (c->count++ == MAILBOX_FLAGS_AT_A_TIME) {
-        c->next = uid;
+    if (c->run.count > 0 && c->run.count <= MAILBOX_RUN_MESSAGES_MAX - run->count &&
+        flags_run_join(&c->run, run)) {
+        return true;
+    }
+    if (c->count++ == MAILBOX_RUNS_AT_A_TIME) {
+        c->next = run->uid;
         return false;
     }
-    char entry[MAILBOX_FLAGS_SIZE];
-    write_le32(entry, uid);
-    write_le64(entry + 4, flags);
-    write_le64(entry + 12, modseq);
-    return buf_append(&c->r->bytes, entry, sizeof(entry));
+    bool fine = put_run(c);
+    c->run = *run;
+    return fine;
 }
 
 static void send_vanished(void *context, struct str ranges)
@@ -93,7 +103,7 @@ static void send_vanished(void *context, struct str ranges)
 
 void reader_answer_flags(struct reader *r, struct role_peer *peer, const struct mailbox_ask_flags *ask)
 {
-    struct mailbox_flags answer = {.ticket = ask->ticket, .keywords = STR_EMPTY, .entries = STR_EMPTY};
+    struct mailbox_flags answer = {.ticket = ask->ticket, .keywords = STR_EMPTY, .runs = STR_EMPTY};
     enum mailbox_result result;
     const struct open_mailbox *open = reader_use_handle(r, peer, ask->handle, &answer.rights, &result);
     answer.result = (uint8_t)result;
@@ -103,15 +113,15 @@ void reader_answer_flags(struct reader *r, struct role_peer *peer, const struct 
     if (open != NULL) {
         int found = mailbox_find(r->index, open->account, open->mailbox, &mailbox);
         answer.result = found == 0 ? MAILBOX_MISSING : MAILBOX_TEMPORARY;
-        if (found == 1 && flags_each(r->index, &mailbox, ask->uid, ask->since, add_flags, &c) == 0 &&
-            buf_ok(&r->bytes) && reader_keywords(r, &mailbox) &&
+        if (found == 1 && flags_runs(r->index, &mailbox, ask->uid, ask->since, add_run, &c) == 0 &&
+            put_run(&c) && buf_ok(&r->bytes) && reader_keywords(r, &mailbox) &&
             (c.next != 0 || ask->since == 0 ||
              expunged_since(r->index, &mailbox, ask->since, send_vanished, &c) == 0)) {
             answer.result = MAILBOX_OK;
             answer.next = c.next;
             answer.modseq = mailbox.modseq;
             answer.keywords = buf_str(&r->keywords);
-            answer.entries = buf_str(&r->bytes);
+            answer.runs = buf_str(&r->bytes);
         }
     }
     role_send(peer, &mailbox_flags_type, &answer);

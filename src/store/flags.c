@@ -3,8 +3,6 @@
 
 #include "store/events.h"
 
-enum { PAGE_OCTETS = FLAGS_PAGE * FLAGS_ENTRY_SIZE };
-
 struct entry_values {
     uint32_t uid;
     uint64_t flags;
@@ -15,25 +13,10 @@ struct page {
     uint32_t first_uid; /* its key; 0: it has no row yet */
     size_t count;
     bool changed;
-    unsigned char octets[PAGE_OCTETS];
+    struct entry_values entries[PAGE_MESSAGES];
 };
 
-/* Encoding. */
-
-static struct entry_values get_entry(const unsigned char *octets, size_t at)
-{
-    const unsigned char *e = octets + at * FLAGS_ENTRY_SIZE;
-    return (struct entry_values){read_le32(e), read_le64(e + 4), read_le64(e + 12)};
-}
-
-static void put_entry(struct page *page, size_t at, const struct entry_values *values)
-{
-    unsigned char *e = page->octets + at * FLAGS_ENTRY_SIZE;
-    write_le32(e, values->uid);
-    write_le64(e + 4, values->flags);
-    write_le64(e + 12, values->modseq);
-    page->changed = true;
-}
+/* Ranges. */
 
 bool uid_ranges_next(struct str *packed, struct uid_range *range)
 {
@@ -61,20 +44,27 @@ bool uid_ranges_append(struct buf *out, uint32_t uid)
 
 /* Pages. */
 
-static bool read_page(sqlite3_stmt *q, struct page *page)
+static struct str page_octets(sqlite3_stmt *q)
 {
     const void *octets = sqlite3_column_blob(q, 1);
     int len = sqlite3_column_bytes(q, 1);
-    if (len < 0 || len > PAGE_OCTETS || len % FLAGS_ENTRY_SIZE != 0) {
-        return false;
-    }
+    return len <= 0 ? STR_EMPTY : str_make(octets, (size_t)len);
+}
+
+static bool read_page(sqlite3_stmt *q, struct page *page)
+{
+    struct str octets = page_octets(q);
+    struct flags_run run = {.count = 0};
     page->first_uid = (uint32_t)sqlite3_column_int64(q, 0);
-    page->count = (size_t)len / FLAGS_ENTRY_SIZE;
+    page->count = 0;
     page->changed = false;
-    if (len > 0) {
-        memcpy(page->octets, octets, (size_t)len);
+    while (page_next_run(&octets, &run) && run.count <= PAGE_MESSAGES - page->count) {
+        for (uint32_t i = 0; i < run.count; i++) {
+            page->entries[page->count++] =
+                (struct entry_values){run.uid + i, run.flags, flags_run_modseq(&run, i)};
+        }
     }
-    return true;
+    return octets.len == 0;
 }
 
 static int page_error(struct index *index, const struct mailbox *mailbox)
@@ -144,8 +134,28 @@ static int remove_page(struct index *index, const struct mailbox *mailbox, uint3
     return sql_run(index, q);
 }
 
+static size_t encode_page(const struct page *page, unsigned char octets[PAGE_OCTETS])
+{
+    struct flags_run before = {.count = 0};
+    struct flags_run run = {.count = 0};
+    size_t len = 0;
+    for (size_t i = 0; i < page->count; i++) {
+        const struct entry_values *e = &page->entries[i];
+        struct flags_run next = {.uid = e->uid, .count = 1, .flags = e->flags, .modseq = e->modseq};
+        if (run.count > 0 && !flags_run_join(&run, &next)) {
+            len += page_put_run(octets + len, &before, &run);
+            before = run;
+            run = next;
+        } else if (run.count == 0) {
+            run = next;
+        }
+    }
+    return len + page_put_run(octets + len, &before, &run);
+}
+
 static int write_page(struct index *index, const struct mailbox *mailbox, struct page *page)
 {
+    unsigned char octets[PAGE_OCTETS];
     if (!page->changed) {
         return 0;
     }
@@ -154,7 +164,7 @@ static int write_page(struct index *index, const struct mailbox *mailbox, struct
         return page->first_uid == 0 ? 0 : remove_page(index, mailbox, page->first_uid);
     }
     if (page->first_uid == 0) {
-        page->first_uid = get_entry(page->octets, 0).uid;
+        page->first_uid = page->entries[0].uid;
     }
     sqlite3_stmt *q = sql_prepare(index, SQL_PAGE_SET);
     if (q == NULL) {
@@ -163,15 +173,14 @@ static int write_page(struct index *index, const struct mailbox *mailbox, struct
     sql_int(q, 1, mailbox->account);
     sql_int(q, 2, mailbox->id);
     sql_int(q, 3, page->first_uid);
-    sql_blob(q, 4, page->octets, page->count * FLAGS_ENTRY_SIZE);
+    sql_blob(q, 4, octets, encode_page(page, octets));
     return sql_run(index, q);
 }
 
 /* Reading. */
 
-static int each_outside(struct index *index, const struct mailbox *mailbox, uint32_t from, uint64_t since,
-                        bool (*each)(void *context, uint32_t uid, uint64_t flags, uint64_t modseq),
-                        void *context)
+static int runs_outside(struct index *index, const struct mailbox *mailbox, uint32_t from, uint64_t since,
+                        bool (*each)(void *context, const struct flags_run *run), void *context)
 {
     sqlite3_stmt *q = sql_prepare(index, SQL_MESSAGE_FLAGS);
     if (q == NULL) {
@@ -182,9 +191,11 @@ static int each_outside(struct index *index, const struct mailbox *mailbox, uint
     sql_int(q, 3, from > mailbox->paged_uid ? from : mailbox->paged_uid);
     index->error[0] = '\0';
     while (sql_row(index, q)) {
-        uint64_t modseq = (uint64_t)sqlite3_column_int64(q, 2);
-        if (modseq > since && !each(context, (uint32_t)sqlite3_column_int64(q, 0),
-                                    (uint64_t)sqlite3_column_int64(q, 1), modseq)) {
+        struct flags_run run = {.uid = (uint32_t)sqlite3_column_int64(q, 0),
+                                .count = 1,
+                                .flags = (uint64_t)sqlite3_column_int64(q, 1),
+                                .modseq = (uint64_t)sqlite3_column_int64(q, 2)};
+        if (run.modseq > since && !each(context, &run)) {
             sql_done(q);
             return 0;
         }
@@ -192,33 +203,57 @@ static int each_outside(struct index *index, const struct mailbox *mailbox, uint
     return index->error[0] == '\0' ? 0 : -1;
 }
 
-int flags_each(struct index *index, const struct mailbox *mailbox, uint32_t from, uint64_t since,
-               bool (*each)(void *context, uint32_t uid, uint64_t flags, uint64_t modseq), void *context)
+int flags_runs(struct index *index, const struct mailbox *mailbox, uint32_t from, uint64_t since,
+               bool (*each)(void *context, const struct flags_run *run), void *context)
 {
     uint32_t first_uid = 0;
     if (from > 1 && find_page(index, mailbox, from, &first_uid) != 0) {
         return -1;
     }
     sqlite3_stmt *q = list_pages(index, mailbox, first_uid);
-    struct page page;
     if (q == NULL) {
         return -1;
     }
     index->error[0] = '\0';
     while (sql_row(index, q)) {
-        if (!read_page(q, &page)) {
-            sql_done(q);
-            return page_error(index, mailbox);
-        }
-        for (size_t i = 0; i < page.count; i++) {
-            struct entry_values e = get_entry(page.octets, i);
-            if (e.uid >= from && e.modseq > since && !each(context, e.uid, e.flags, e.modseq)) {
+        struct str octets = page_octets(q);
+        struct flags_run next = {.count = 0};
+        while (page_next_run(&octets, &next)) {
+            struct flags_run run = next;
+            if (flags_run_cut(&run, from, since) && !each(context, &run)) {
                 sql_done(q);
                 return 0;
             }
         }
+        if (octets.len > 0) {
+            sql_done(q);
+            return page_error(index, mailbox);
+        }
     }
-    return index->error[0] == '\0' ? each_outside(index, mailbox, from, since, each, context) : -1;
+    return index->error[0] == '\0' ? runs_outside(index, mailbox, from, since, each, context) : -1;
+}
+
+struct one_by_one {
+    bool (*each)(void *context, uint32_t uid, uint64_t flags, uint64_t modseq);
+    void *context;
+};
+
+static bool each_of_run(void *context, const struct flags_run *run)
+{
+    const struct one_by_one *o = context;
+    for (uint32_t i = 0; i < run->count; i++) {
+        if (!o->each(o->context, run->uid + i, run->flags, flags_run_modseq(run, i))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+int flags_each(struct index *index, const struct mailbox *mailbox, uint32_t from, uint64_t since,
+               bool (*each)(void *context, uint32_t uid, uint64_t flags, uint64_t modseq), void *context)
+{
+    struct one_by_one one_by_one = {.each = each, .context = context};
+    return flags_runs(index, mailbox, from, since, each_of_run, &one_by_one);
 }
 
 /* Folding. */
@@ -230,15 +265,16 @@ struct folding {
     bool failed;
 };
 
-static bool fold_one(void *context, uint32_t uid, uint64_t flags, uint64_t modseq)
+static bool fold_one(void *context, const struct flags_run *run)
 {
     struct folding *f = context;
-    if (f->page.count == FLAGS_PAGE) {
+    if (f->page.count == PAGE_MESSAGES) {
         f->failed = write_page(f->index, f->mailbox, &f->page) != 0;
         f->page.count = 0;
         f->page.first_uid = 0;
     }
-    put_entry(&f->page, f->page.count++, &(struct entry_values){uid, flags, modseq});
+    f->page.entries[f->page.count++] = (struct entry_values){run->uid, run->flags, run->modseq};
+    f->page.changed = true;
     return !f->failed;
 }
 
@@ -253,7 +289,7 @@ int flags_fold(struct index *index, struct mailbox *mailbox)
     f.page.first_uid = 0;
     if (find_page(index, mailbox, UINT32_MAX, &first_uid) != 0 ||
         (first_uid != UINT32_MAX && load_page(index, mailbox, first_uid, &f.page) < 0) ||
-        each_outside(index, mailbox, 1, 0, fold_one, &f) != 0 || f.failed ||
+        runs_outside(index, mailbox, 1, 0, fold_one, &f) != 0 || f.failed ||
         write_page(index, mailbox, &f.page) != 0) {
         return -1;
     }
@@ -274,7 +310,7 @@ static int visit_page(const struct visit *visit, struct page *page, const struct
 {
     size_t kept = 0;
     for (size_t i = 0; i < page->count; i++) {
-        struct entry_values e = get_entry(page->octets, i);
+        struct entry_values e = page->entries[i];
         bool changed = false;
         while (*at < count && ranges[*at].last < e.uid) {
             ++*at;
@@ -286,7 +322,8 @@ static int visit_page(const struct visit *visit, struct page *page, const struct
         }
         if (taken == 0) {
             if (changed || kept != i) {
-                put_entry(page, kept, &e);
+                page->entries[kept] = e;
+                page->changed = true;
             }
             kept++;
         }
@@ -315,7 +352,7 @@ static int visit_ranges(struct index *index, struct mailbox *mailbox, const stru
             return found;
         }
         next = page.first_uid + 1;
-        uint32_t last_uid = page.count == 0 ? 0 : get_entry(page.octets, page.count - 1).uid;
+        uint32_t last_uid = page.count == 0 ? 0 : page.entries[page.count - 1].uid;
         if (visit_page(visit, &page, ranges, count, &at) != 0 || write_page(index, mailbox, &page) != 0) {
             return -1;
         }

@@ -1,5 +1,5 @@
 /*
- * Flags and modification sequences of messages, packed: a page is one row of the index for up to FLAGS_PAGE neighbouring messages,
+ * Flags and modification sequences of messages, packed: a page is one row of the index for up to PAGE_MESSAGES neighbouring messages,
  * so that reading or changing the flags of a whole mailbox touches few rows. New messages get into pages later, many at once
  * (flags_fold): until then their own rows say what they were filed with.
  */
@@ -7,11 +7,10 @@
 #define VEREDUS_STORE_FLAGS_H
 
 #include "store/mailbox.h"
+#include "store/page.h"
 
 enum {
-    FLAGS_PAGE = 200,
-    FLAGS_ENTRY_SIZE = 20, /* UID 32 bits, flags 64, modseq 64, little-endian */
-    FLAGS_FOLD_AT = 1000,  /* so many messages outside of pages are folded at the next delivery */
+    FLAGS_FOLD_AT = 1000, /* so many messages outside of pages are folded at the next delivery */
     FLAGS_KEYWORD_FIRST = 8,
     FLAGS_KEYWORDS_MAX = 56,
     FLAGS_KEYWORDS_OCTETS = 4096 /* of their names, with a space behind each */
@@ -33,6 +32,9 @@ enum flags_operation { FLAGS_REPLACE, FLAGS_ADD, FLAGS_REMOVE };
  */
 int flags_each(struct index *index, const struct mailbox *mailbox, uint32_t from, uint64_t since,
                bool (*each)(void *context, uint32_t uid, uint64_t flags, uint64_t modseq), void *context);
+/* The same in runs. Neighbouring ones may be alike. */
+int flags_runs(struct index *index, const struct mailbox *mailbox, uint32_t from, uint64_t since,
+               bool (*each)(void *context, const struct flags_run *run), void *context);
 
 /* Those below work within a transaction, change *mailbox, and leave mailbox_set to the caller. 0, or -1. */
 

@@ -2,7 +2,7 @@
 #ifndef VEREDUS_STORE_SCHEMA_H
 #define VEREDUS_STORE_SCHEMA_H
 
-enum { SCHEMA_VERSION = 2 };
+enum { SCHEMA_VERSION = 3 };
 
 extern const char schema_create[];
 /* Replaying events (reindex.h): tables of the run itself; and what follows from the rows, once all are there. */

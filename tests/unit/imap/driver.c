@@ -147,7 +147,8 @@ static void entries(struct driver *d, const struct imap_ask *ask, struct buf *ou
     }
     for (size_t i = 0; i < box->count && fine; i++) {
         const struct driver_message *m = &box->messages[i];
-        fine = m->modseq <= ask->modseq || imap_server_entry(d->server, m->uid, m->flags, m->modseq);
+        fine = m->modseq <= ask->modseq ||
+               imap_server_entries(d->server, &(struct imap_run){m->uid, 1, m->flags, m->modseq, false});
     }
     for (size_t i = 0; i < box->gone_count; i++) {
         if (box->gone_modseq[i] > ask->modseq && ask->modseq > 0) {

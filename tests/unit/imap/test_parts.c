@@ -76,13 +76,19 @@ static void note(void *context, uint32_t number, uint32_t uid)
     told->uids[told->count++] = uid;
 }
 
+static bool merge(struct imap_view *view, uint32_t uid, uint64_t flags, uint64_t modseq,
+                  enum imap_announce announce)
+{
+    return imap_view_merge(view, &(struct imap_run){uid, 1, flags, modseq, false}, announce);
+}
+
 static void test_view_expunges_as_numbers_move(void **state)
 {
     (void)state;
     struct imap_view view = {.entries = NULL};
     struct told told = {.count = 0};
     for (uint32_t uid = 10; uid <= 60; uid += 10) {
-        assert_true(imap_view_merge(&view, uid, 0, uid, IMAP_ANNOUNCE_FLAGS));
+        assert_true(merge(&view, uid, 0, uid, IMAP_ANNOUNCE_FLAGS));
     }
     view.told = 5; /* the last one came meanwhile */
     imap_view_vanish(&view, &(struct imap_range){15, 35});
@@ -103,14 +109,39 @@ static void test_view_announces_what_is_newer(void **state)
 {
     (void)state;
     struct imap_view view = {.entries = NULL};
-    assert_true(imap_view_merge(&view, 1, IMAP_SEEN, 5, IMAP_ANNOUNCE_FLAGS));
+    assert_true(merge(&view, 1, IMAP_SEEN, 5, IMAP_ANNOUNCE_FLAGS));
     assert_int_equal(view.changed, 0);
-    imap_view_merge(&view, 1, 0, 4, IMAP_ANNOUNCE_ALL); /* older than what is known */
+    merge(&view, 1, 0, 4, IMAP_ANNOUNCE_ALL); /* older than what is known */
     assert_int_equal(view.entries[0].flags, IMAP_SEEN);
-    imap_view_merge(&view, 1, IMAP_SEEN, 6, IMAP_ANNOUNCE_FLAGS);
+    merge(&view, 1, IMAP_SEEN, 6, IMAP_ANNOUNCE_FLAGS);
     assert_int_equal(view.changed, 0);
-    imap_view_merge(&view, 1, IMAP_FLAGGED, 7, IMAP_ANNOUNCE_FLAGS);
+    merge(&view, 1, IMAP_FLAGGED, 7, IMAP_ANNOUNCE_FLAGS);
     assert_int_equal(view.changed, 1);
+    imap_view_free(&view);
+}
+
+static void test_view_takes_runs(void **state)
+{
+    (void)state;
+    struct imap_view view = {.entries = NULL};
+    assert_true(imap_view_merge(&view, &(struct imap_run){3, 4, 0, 10, true}, IMAP_ANNOUNCE_FLAGS));
+    assert_int_equal(view.count, 4);
+    assert_int_equal(view.entries[3].uid, 6);
+    assert_int_equal(view.entries[3].modseq, 13);
+    /* Over known ones and new ones: only what is newer counts. UIDs below the last that are not known are none. */
+    assert_true(imap_view_merge(&view, &(struct imap_run){1, 9, IMAP_SEEN, 12, false}, IMAP_ANNOUNCE_FLAGS));
+    assert_int_equal(view.count, 7);
+    assert_int_equal(view.entries[0].uid, 3);
+    assert_int_equal(view.entries[1].flags, IMAP_SEEN);
+    assert_int_equal(view.entries[2].flags, 0);
+    assert_int_equal(view.entries[3].flags, 0);
+    assert_int_equal(view.entries[6].uid, 9);
+    assert_int_equal(view.entries[6].modseq, 12);
+    assert_int_equal(view.changed, 2);
+    assert_true(
+        imap_view_merge(&view, &(struct imap_run){UINT32_MAX - 1, 9, 0, 20, true}, IMAP_ANNOUNCE_FLAGS));
+    assert_int_equal(view.count, 9);
+    assert_int_equal(imap_view_last_uid(&view), UINT32_MAX);
     imap_view_free(&view);
 }
 
@@ -224,6 +255,7 @@ int main(void)
         cmocka_unit_test(test_set_members),
         cmocka_unit_test(test_view_expunges_as_numbers_move),
         cmocka_unit_test(test_view_announces_what_is_newer),
+        cmocka_unit_test(test_view_takes_runs),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_patterns),
         cmocka_unit_test(test_strings),

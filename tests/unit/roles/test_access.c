@@ -73,7 +73,7 @@ bool role_send(struct role_peer *peer, const struct ipc_type *type, const void *
         heard.result = ((const struct mailbox_end *)message)->result;
     } else if (type == &mailbox_flags_type) {
         heard.result = ((const struct mailbox_flags *)message)->result;
-        heard.messages += ((const struct mailbox_flags *)message)->entries.len > 0;
+        heard.messages += ((const struct mailbox_flags *)message)->runs.len > 0;
     } else if (type == &mailbox_entries_type) {
         heard.result = ((const struct mailbox_entries *)message)->result;
         heard.messages += ((const struct mailbox_entries *)message)->entries.len > 0;
