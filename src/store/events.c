@@ -63,9 +63,9 @@ static const struct event_form *form_of(unsigned char kind)
 
 static void put_number(struct buf *out, uint64_t value, unsigned width)
 {
-    for (unsigned i = 0; i < width; i++) {
-        buf_append_char(out, (char)(unsigned char)(value >> (8 * i)));
-    }
+    char octets[8];
+    write_le64(octets, value);
+    buf_append(out, octets, width);
 }
 
 static void note(struct index *index, const struct index_event *event)

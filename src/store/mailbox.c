@@ -99,6 +99,21 @@ int64_t mailbox_count(struct index *index, const struct mailbox *mailbox)
     return count;
 }
 
+/* The row is there: what else changes with it. */
+static void count_filed(struct index *index, struct mailbox *mailbox, const struct filing *f)
+{
+    events_filed(index, &(struct filed_event){.account = mailbox->account,
+                                              .mailbox = mailbox->id,
+                                              .uid = mailbox->uid_next,
+                                              .filing = *f});
+    mailbox->uid_next++;
+    mailbox->modseq = f->modseq;
+    mailbox->messages++;
+    mailbox->unseen += (f->flags & FLAG_SEEN) == 0;
+    mailbox->deleted += (f->flags & FLAG_DELETED) != 0;
+    mailbox->octets += f->size;
+}
+
 int message_file(struct index *index, struct mailbox *mailbox, const struct filing *f, uint32_t *uid)
 {
     sqlite3_stmt *q = sql_prepare(index, SQL_MESSAGE_ADD);
@@ -119,14 +134,30 @@ int message_file(struct index *index, struct mailbox *mailbox, const struct fili
     if (sql_run(index, q) != 0) {
         return -1;
     }
-    mailbox->uid_next++;
-    mailbox->modseq = f->modseq;
-    mailbox->messages++;
-    mailbox->unseen += (f->flags & FLAG_SEEN) == 0;
-    mailbox->deleted += (f->flags & FLAG_DELETED) != 0;
-    mailbox->octets += f->size;
-    events_filed(index, &(struct filed_event){
-                            .account = mailbox->account, .mailbox = mailbox->id, .uid = *uid, .filing = *f});
+    count_filed(index, mailbox, f);
+    return 0;
+}
+
+int messages_file_alike(struct index *index, const struct mailbox *from, uint32_t first_uid,
+                        struct mailbox *mailbox, const struct filing *filings, size_t count)
+{
+    sqlite3_stmt *q = sql_prepare(index, SQL_MESSAGE_COPY);
+    if (q == NULL) {
+        return -1;
+    }
+    sql_bind_range(q, from, &(struct uid_range){first_uid, first_uid + (uint32_t)count - 1});
+    sql_int(q, 5, mailbox->account);
+    sql_int(q, 6, mailbox->id);
+    sql_int(q, 7, mailbox->uid_next);
+    sql_int(q, 8, (int64_t)filings->modseq);
+    sql_int(q, 9, (int64_t)filings->flags);
+    sql_int(q, 10, (int64_t)filings->saved_ms);
+    if (sql_run(index, q) != 0) {
+        return -1;
+    }
+    for (size_t i = 0; i < count; i++) {
+        count_filed(index, mailbox, &filings[i]);
+    }
     return 0;
 }
 

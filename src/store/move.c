@@ -13,6 +13,7 @@
 
 enum {
     COLLECTED_MAX = 10000, /* messages that are removed with one statement */
+    FILED_MAX = 256,       /* and that are filed with one */
     MANY = 4 /* from so many messages of one range on, one statement for all is faster than one for each */
 };
 
@@ -114,15 +115,19 @@ static bool take_flags(void *context, uint32_t uid, uint64_t flags, uint64_t mod
 int message_octets(struct index *index, const struct mailbox *mailbox, const struct uid_range *ranges,
                    size_t count, uint64_t *octets)
 {
-    struct collection c;
     *octets = 0;
-    if (collect(index, mailbox, ranges, count, &c) != 0) {
-        return -1;
+    for (size_t i = 0; i < count; i++) {
+        sqlite3_stmt *q = sql_prepare(index, SQL_MESSAGE_OCTETS);
+        if (q == NULL) {
+            return -1;
+        }
+        sql_bind_range(q, mailbox, &ranges[i]);
+        if (!sql_row(index, q)) {
+            return -1;
+        }
+        *octets += (uint64_t)sqlite3_column_int64(q, 0);
+        sql_done(q);
     }
-    for (size_t i = 0; i < c.count; i++) {
-        *octets += c.items[i].size;
-    }
-    mem_free(c.items);
     return 0;
 }
 
@@ -282,6 +287,39 @@ static uint64_t mapped(const struct keyword_map *map, uint64_t flags)
 
 /* Filing what was collected into another mailbox. */
 
+/* How many from this one on have UIDs one after the other and the same flags, FILED_MAX at most. */
+static size_t count_alike(const struct found *items, size_t count)
+{
+    size_t alike = 1;
+    while (alike < count && alike < FILED_MAX && items[alike].uid == items[0].uid + alike &&
+           items[alike].flags == items[0].flags) {
+        alike++;
+    }
+    return alike;
+}
+
+static int file_alike(struct index *index, const struct mailbox *from, struct mailbox *to,
+                      const struct found *items, size_t count, const struct filing *like)
+{
+    struct filing filings[FILED_MAX];
+    uint32_t uid;
+    int result = 0;
+    for (size_t i = 0; i < count; i++) {
+        filings[i] = *like;
+        filings[i].record = items[i].record;
+        filings[i].recipient = items[i].recipient;
+        filings[i].size = items[i].size;
+        filings[i].internal_ms = items[i].internal_ms;
+    }
+    if (count >= MANY) {
+        return messages_file_alike(index, from, items[0].uid, to, filings, count);
+    }
+    for (size_t i = 0; result == 0 && i < count; i++) {
+        result = message_file(index, to, &filings[i], &uid);
+    }
+    return result;
+}
+
 static int file_collected(struct index *index, const struct mailbox *from, struct mailbox *to,
                           struct collection *c, uint64_t wall_ms, struct move_result *result)
 {
@@ -297,21 +335,18 @@ static int file_collected(struct index *index, const struct mailbox *from, struc
     if (map_keywords(index, from, to, used, &map) != 0) {
         return -1;
     }
-    for (size_t i = 0; i < c->count; i++) {
-        const struct found *f = &c->items[i];
-        uint32_t uid;
-        struct filing filing = {.record = f->record,
-                                .recipient = f->recipient,
-                                .size = f->size,
-                                .internal_ms = f->internal_ms,
-                                .saved_ms = wall_ms,
-                                .flags = mapped(&map, f->flags),
-                                .modseq = result->modseq};
-        if (message_file(index, to, &filing, &uid) != 0) {
+    uint32_t uid = to->uid_next;
+    for (size_t i = 0, alike; i < c->count; i += alike) {
+        alike = count_alike(&c->items[i], c->count - i);
+        struct filing like = {
+            .saved_ms = wall_ms, .flags = mapped(&map, c->items[i].flags), .modseq = result->modseq};
+        if (file_alike(index, from, to, &c->items[i], alike, &like) != 0) {
             return -1;
         }
-        if (result->target_uids != NULL && !(uid_ranges_append(result->source_uids, f->uid) &&
-                                             uid_ranges_append(result->target_uids, uid))) {
+    }
+    for (size_t i = 0; result->target_uids != NULL && i < c->count; i++, uid++) {
+        if (!uid_ranges_append(result->source_uids, c->items[i].uid) ||
+            !uid_ranges_append(result->target_uids, uid)) {
             return no_memory(index);
         }
     }

@@ -44,7 +44,7 @@ const char schema_create[] =
     " negative INTEGER NOT NULL, rights INTEGER NOT NULL, PRIMARY KEY (account, mailbox, grantee, negative))"
     " WITHOUT ROWID;"
     "CREATE INDEX IF NOT EXISTS acl_grantee ON acl (grantee);"
-    /* Flags and modification sequences of up to 200 neighbouring messages: 20 octets each, see flags.h. */
+    /* Flags and modification sequences of up to 200 neighbouring messages, see page.h. */
     "CREATE TABLE IF NOT EXISTS page (account INTEGER NOT NULL, mailbox INTEGER NOT NULL, first_uid INTEGER "
     "NOT NULL,"
     " entries BLOB NOT NULL, PRIMARY KEY (account, mailbox, first_uid)) WITHOUT ROWID;"
@@ -280,6 +280,12 @@ const char *const schema_statements[SQL_STATEMENTS] = {
         "SELECT m.record, m.recipient, m.size, r.segment, r.place, r.octets FROM message m"
         " JOIN record r ON r.record = m.record WHERE m.account = ?1 AND m.mailbox = ?2 AND m.uid = ?3",
     [SQL_MESSAGE_COUNT] = "SELECT COUNT(*) FROM message WHERE account = ?1 AND mailbox = ?2",
+    [SQL_MESSAGE_COPY] = "INSERT INTO message (account, mailbox, uid, record, recipient, size, internal_ms, "
+                         "modseq, flags, saved_ms)"
+                         " SELECT ?5, ?6, ?7 + uid - ?3, record, recipient, size, internal_ms, ?8, ?9, ?10"
+                         " FROM message WHERE account = ?1 AND mailbox = ?2 AND uid BETWEEN ?3 AND ?4",
+    [SQL_MESSAGE_OCTETS] = "SELECT COALESCE(SUM(size), 0) FROM message"
+                           " WHERE account = ?1 AND mailbox = ?2 AND uid BETWEEN ?3 AND ?4",
     [SQL_MESSAGE_REMOVE] =
         "DELETE FROM message WHERE account = ?1 AND mailbox = ?2 AND uid BETWEEN ?3 AND ?4",
     [SQL_MESSAGE_OF_ACCOUNT] =
