@@ -21,6 +21,7 @@ from servers import BenchError, DOMAIN, Postfix, Veredus
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LOAD_SECONDS = 300
+UNCHECKED = "1.3, nothing checked by the client"
 KIB = 1024
 MIB = 1024 * KIB
 # Octets and sessions of a case, and how many messages Veredus gets; Postfix, a tenth as fast, gets a tenth.
@@ -30,10 +31,10 @@ CASES = [(1 * KIB, 1, 8000), (1 * KIB, 10, 40000), (1 * KIB, 100, 40000),
 
 
 def build_load(folder):
-    """The load generator: a plain C file, built here so that it is never older than its source."""
-    binary = folder / "load"
-    subprocess.run([os.environ.get("CC", "cc"), "-O2", "-o", binary, ROOT / "bench" / "load.c", "-lssl", "-lcrypto"], check=True)
-    return binary
+    """The load generators: plain C files, built here so that they are never older than their sources."""
+    for name, libraries in (("load", ("-lssl", "-lcrypto")), ("handshakes", ("-lsodium", "-lpthread"))):
+        subprocess.run([os.environ.get("CC", "cc"), "-O2", "-o", folder / name, ROOT / "bench" / f"{name}.c", *libraries], check=True)
+    return folder / "load"
 
 
 def run_load(load, *arguments):
@@ -125,9 +126,13 @@ def measure_messages(load, servers, options):
             print(f"{'':16} {'ratio':8} {ratio_of(best['Veredus'], best['Postfix'])}", flush=True)
 
 
-def handshakes(load, port, count, version):
+def handshakes(load, port, count, how):
     """By two clients at once: a handshake costs a client more than it costs the server."""
-    command = [load, "handshakes", "127.0.0.1", str(port), "10", str(count // 2), version]
+    each = [str(port), "10", str(count // 2)]
+    if how == UNCHECKED:
+        command = [load.with_name("handshakes"), "127.0.0.1", *each]
+    else:
+        command = [load, "handshakes", "127.0.0.1", *each, how]
     begun = time.monotonic()
     clients = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     results = [json.loads(client.communicate(timeout=LOAD_SECONDS)[0]) for client in clients]
@@ -137,17 +142,17 @@ def handshakes(load, port, count, version):
 
 
 def measure_tls(load, servers, options):
-    for version in ("1.3", "1.2"):
+    for how in ("1.3", UNCHECKED, "1.2"):
         for server in servers:
             count = 500 if options.quick else 10000 if isinstance(server, Veredus) else 2000
             results = []
             for _ in range(options.repeat):
                 cpu = server.cpu_seconds()
-                result = handshakes(load, server.tls_port, count, version)
+                result = handshakes(load, server.tls_port, count, how)
                 result["server_cpu_ms"] = (server.cpu_seconds() - cpu) * 1000 / count
                 results.append(result)
             best = max(results, key=lambda result: result["rate"])
-            print(f"full handshakes of TLS {version}, {server.name}: {best['rate']:.0f}/s, CPU ms each: "
+            print(f"full handshakes of TLS {how}, {server.name}: {best['rate']:.0f}/s, CPU ms each: "
                   f"{best['server_cpu_ms']:.3f} server, {best['cpu_seconds'] * 1000 / count:.3f} load generator", flush=True)
 
 

@@ -290,6 +290,13 @@ static void send_pieces(struct fetch_context *c, const struct fetch_row *row, ui
     }
 }
 
+/* Takes out what was appended from `start` on, though not to its end. */
+static void drop_from(struct buf *b, size_t start)
+{
+    buf_truncate(b, start);
+    b->failed = false;
+}
+
 /* The octets go from the log to where they are sent from. */
 static void send_whole(struct fetch_context *c, const struct fetch_row *row,
                        const struct mailbox_message *message, uint64_t from, size_t len)
@@ -297,9 +304,11 @@ static void send_whole(struct fetch_context *c, const struct fetch_row *row,
     struct buf *packed = &c->r->packed;
     size_t start = packed->len;
     if (!mailbox_pack_head(message, len, packed)) {
+        drop_from(packed, start);
         send_packed(c);
         start = 0;
         if (!mailbox_pack_head(message, len, packed)) {
+            drop_from(packed, start);
             c->failed = true; /* without memory */
             return;
         }
@@ -307,8 +316,7 @@ static void send_whole(struct fetch_context *c, const struct fetch_row *row,
     size_t head = packed->len;
     if (len > 0 &&
         (!message_read(&c->r->segments, &row->place, from, len, packed) || packed->len - head != len)) {
-        buf_truncate(packed, start);
-        packed->failed = false;
+        drop_from(packed, start);
         look_again(c, row, 0);
         return;
     }

@@ -58,7 +58,10 @@ static bool read_page(sqlite3_stmt *q, struct page *page)
     page->first_uid = (uint32_t)sqlite3_column_int64(q, 0);
     page->count = 0;
     page->changed = false;
-    while (page_next_run(&octets, &run) && run.count <= PAGE_MESSAGES - page->count) {
+    while (page_next_run(&octets, &run)) {
+        if (run.count > PAGE_MESSAGES - page->count) {
+            return false;
+        }
         for (uint32_t i = 0; i < run.count; i++) {
             page->entries[page->count++] =
                 (struct entry_values){run.uid + i, run.flags, flags_run_modseq(&run, i)};

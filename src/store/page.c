@@ -63,7 +63,8 @@ bool flags_run_cut(struct flags_run *run, uint32_t from, uint64_t since)
 {
     uint64_t skip = from > run->uid ? from - run->uid : 0;
     if (run->modseq <= since) {
-        uint64_t below = run->rising ? since - run->modseq + 1 : run->count;
+        uint64_t beyond = since - run->modseq;
+        uint64_t below = run->rising && beyond < run->count ? beyond + 1 : run->count;
         skip = below > skip ? below : skip;
     }
     if (skip >= run->count) {

@@ -8,6 +8,7 @@
 #include "store/folder.h"
 #include "store/move.h"
 
+#include <stdio.h>
 #include <unistd.h>
 
 static struct fixture f;
@@ -217,6 +218,91 @@ static void test_expunge_twice(void **state)
     end();
 }
 
+/* Copies of messages with UIDs in a row and the same flags are made many at once: each is still that of its own message. */
+
+static bool note_values(void *context, uint32_t uid, uint64_t flags, uint64_t modseq)
+{
+    return buf_printf(context, "%u %llx@%llu,", uid, (unsigned long long)flags, (unsigned long long)modseq);
+}
+
+static void flag_range(struct mailbox *mailbox, uint32_t first, uint32_t last, uint64_t flags)
+{
+    struct flags_change change = {.operation = FLAGS_REPLACE,
+                                  .flags = flags,
+                                  .unchanged_since = UINT64_MAX,
+                                  .modseq = mailbox->modseq + 1};
+    struct buf refused = buf_make(100);
+    uint64_t changed;
+    assert_int_equal(
+        flags_store(f.index, mailbox, &change, &(struct uid_range){first, last}, 1, &refused, &changed), 0);
+    assert_int_equal(mailbox_set(f.index, mailbox), 0);
+    assert_int_equal(refused.len, 0);
+}
+
+static void test_copy_alike(void **state)
+{
+    (void)state;
+    struct mailbox mailbox;
+    struct uid_range all = {1, UINT32_MAX};
+    struct buf sources = buf_make(10000);
+    struct buf targets = buf_make(10000);
+    struct buf values = buf_make(1 << 20);
+    struct move_result result = {.source_uids = NULL};
+    expunge_some(&mailbox);
+    while (mailbox.messages < 1000) {
+        assert_int_equal(copy_messages(f.index, &mailbox, &mailbox, &all, 1, 7, &result), 0);
+    }
+    expunge_range(&mailbox, 20, 22);
+    flag_range(&mailbox, 100, 150, FLAG_SEEN);
+    flag_range(&mailbox, 200, 200, FLAG_DELETED);
+    flag_range(&mailbox, 202, 203, FLAG_DELETED);
+    uint32_t messages = mailbox.messages;
+    uint32_t unseen = mailbox.unseen;
+    uint64_t octets = mailbox.octets;
+    uint32_t first = mailbox.uid_next;
+    result = (struct move_result){.source_uids = &sources, .target_uids = &targets};
+    assert_int_equal(copy_messages(f.index, &mailbox, &mailbox, &all, 1, 9, &result), 0);
+    assert_int_equal(mailbox.messages, 2 * messages);
+    assert_int_equal(mailbox.unseen, 2 * unseen);
+    assert_int_equal(mailbox.deleted, 2 * 3);
+    assert_int_equal(mailbox.octets, 2 * octets);
+    assert_int_equal(mailbox.uid_next, first + messages);
+
+    struct str from = buf_str(&sources);
+    struct str to = buf_str(&targets);
+    struct uid_range target;
+    struct uid_range range;
+    assert_true(uid_ranges_next(&to, &target));
+    assert_int_equal(target.first, first);
+    assert_int_equal(target.last, first + messages - 1);
+    assert_int_equal(to.len, 0);
+    uint32_t uid = first;
+    while (uid_ranges_next(&from, &range)) {
+        char query[512];
+        snprintf(
+            query, sizeof(query),
+            "SELECT COUNT(*) FROM message a JOIN message b ON b.account = a.account AND b.mailbox = a.mailbox"
+            " AND b.uid = a.uid - %u + %u AND b.record = a.record AND b.recipient = a.recipient AND b.size = "
+            "a.size"
+            " AND b.internal_ms = a.internal_ms AND b.saved_ms = 9 WHERE a.uid BETWEEN %u AND %u",
+            range.first, uid, range.first, range.last);
+        assert_int_equal(fixture_sql(&f, query), range.last - range.first + 1);
+        uid += range.last - range.first + 1;
+    }
+    assert_int_equal(uid, first + messages);
+    /* Of the copies, in order: those that have flags. */
+    assert_int_equal(flags_each(f.index, &mailbox, first, mailbox.modseq - 1, note_values, &values), 0);
+    char wanted[64];
+    snprintf(wanted, sizeof(wanted), "%u 4@%llu,", first + 200 - 6, (unsigned long long)mailbox.modseq);
+    assert_true(str_find_str(buf_str(&values), str_of(wanted)) != SIZE_MAX);
+    snprintf(wanted, sizeof(wanted), "%u 8@%llu,", first + 100 - 6, (unsigned long long)mailbox.modseq);
+    assert_true(str_find_str(buf_str(&values), str_of(wanted)) != SIZE_MAX);
+    buf_free(&sources);
+    buf_free(&targets);
+    buf_free(&values);
+    end();
+}
+
 /* Access control lists (RFC 4314). */
 
 static void give(struct str name, int64_t grantee, bool negative, uint32_t rights)
@@ -334,6 +420,7 @@ int main(void)
                                        cmocka_unit_test(test_expunged_since),
                                        cmocka_unit_test(test_expunged_forgotten),
                                        cmocka_unit_test(test_expunge_twice),
+                                       cmocka_unit_test(test_copy_alike),
                                        cmocka_unit_test(test_rights),
                                        cmocka_unit_test(test_entries)};
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -53,6 +53,8 @@ static void test_runs_are_cut(void **state)
     check_cut(rising, 15, 0, 0, 0, 0);
     check_cut(rising, 0, 104, 0, 0, 0);
     check_cut(rising, 0, UINT64_MAX, 0, 0, 0);
+    rising.modseq = 0;
+    check_cut(rising, 0, UINT64_MAX, 0, 0, 0);
     check_cut(same, 12, 99, 12, 3, 100);
     check_cut(same, 0, 100, 0, 0, 0);
 }
