@@ -314,6 +314,7 @@ static bool connect_to_server(struct client *c, unsigned number)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)load.port)};
     struct sockaddr_in source = {.sin_family = AF_INET};
+    struct timeval patience = {.tv_sec = 10};
     int on = 1;
     source.sin_addr.s_addr = htonl(0x7f000001U + number % SOURCE_ADDRESSES);
     c->fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -322,6 +323,7 @@ static bool connect_to_server(struct client *c, unsigned number)
         return false;
     }
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
     return bind(c->fd, (struct sockaddr *)&source, sizeof(source)) == 0 &&
            connect(c->fd, (struct sockaddr *)&address, sizeof(address)) == 0;

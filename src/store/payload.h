@@ -2,8 +2,8 @@
  * The bytes of records as they are given out, to mail programs by the mailbox and to other hosts by the relay: whatever the
  * disk has made of them since, wrong bytes are never served (goal G10).
  *
- * A small record is checked as a whole every time. A large one, which is asked for in pieces, is checked as a whole once; a checksum
- * of each piece is kept from then on, and every further piece is checked by that.
+ * A small record is checked as a whole every time. A large one, which is asked for in pieces, is checked as a whole once; a
+ * checksum of each piece is kept from then on, and every further piece is checked by that.
  */
 #ifndef VEREDUS_STORE_PAYLOAD_H
 #define VEREDUS_STORE_PAYLOAD_H
