@@ -1,7 +1,8 @@
 /*
- * A client of TLS 1.3 (RFC 8446) that does what a full handshake demands of it and nothing else: it looks at no certificate and at no
- * signature. So it takes a fraction of the time that a client with OpenSSL takes, and what is measured is the server. Each connection
- * has a key share of its own and counts once the server has taken our Finished and sent something under its application keys.
+ * A client of TLS 1.3 (RFC 8446) that does what a full handshake demands of it and nothing else: it looks at no certificate and at
+ * no signature. So it takes a fraction of the time that a client with OpenSSL takes, and what is measured is the server. Each
+ * connection has a key share of its own and counts once the server has taken our Finished and sent something under its
+ * application keys.
  * X25519, TLS_CHACHA20_POLY1305_SHA256, no resumption, TLS from the first octet. Prints one JSON object. Used by bench/run.py.
  *
  *   handshakes HOST PORT SESSIONS COUNT
@@ -361,14 +362,14 @@ static double cpu_seconds(void)
 
 int main(int argc, char **argv)
 {
-    int sessions = argc == 5 ? atoi(argv[3]) : 0;
+    int sessions = argc == 5 ? (int)strtol(argv[3], NULL, 10) : 0;
     if (sessions < 1 || sessions > SESSIONS_MAX || sodium_init() < 0) {
         fprintf(stderr, "usage: handshakes HOST PORT SESSIONS COUNT\n");
         return 64;
     }
     load.host = argv[1];
-    load.port = atoi(argv[2]);
-    load.count = (unsigned)atoi(argv[4]);
+    load.port = (int)strtol(argv[2], NULL, 10);
+    load.count = (unsigned)strtoul(argv[4], NULL, 10);
     pthread_t threads[SESSIONS_MAX];
     struct client *clients = calloc((size_t)sessions, sizeof(*clients));
     double began = now();

@@ -43,7 +43,7 @@ struct imap_view {
 void imap_view_free(struct imap_view *view);
 /* Room for so many; without it, or without memory, it grows as messages come. */
 void imap_view_reserve(struct imap_view *view, size_t count);
-/* Messages with UIDs uid to uid + count - 1 that have the same flags, and modification sequences that are the same or rise by one. */
+/* Messages with UIDs uid to uid + count - 1, the same flags, and the same modification sequence or ones that rise by one. */
 struct imap_run {
     uint32_t uid;
     uint32_t count;

@@ -1,7 +1,7 @@
 /*
- * Flags and modification sequences of messages, packed: a page is one row of the index for up to PAGE_MESSAGES neighbouring messages,
- * so that reading or changing the flags of a whole mailbox touches few rows. New messages get into pages later, many at once
- * (flags_fold): until then their own rows say what they were filed with.
+ * Flags and modification sequences of messages, packed: a page is one row of the index for up to PAGE_MESSAGES neighbouring
+ * messages, so that reading or changing the flags of a whole mailbox touches few rows. New messages get into pages later, many
+ * at once (flags_fold): until then their own rows say what they were filed with.
  */
 #ifndef VEREDUS_STORE_FLAGS_H
 #define VEREDUS_STORE_FLAGS_H

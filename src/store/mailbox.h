@@ -63,8 +63,8 @@ struct filing {
  */
 int message_file(struct index *index, struct mailbox *mailbox, const struct filing *filing, uint32_t *uid);
 /*
- * The same for `count` messages that are in `from` already, with UIDs one after the other from first_uid on, and get the same flags,
- * modification sequence and time of saving. They get UIDs one after the other as well.
+ * The same for `count` messages that are in `from` already, with UIDs one after the other from first_uid on, and get the same
+ * flags, modification sequence and time of saving. They get UIDs one after the other as well.
  */
 int messages_file_alike(struct index *index, const struct mailbox *from, uint32_t first_uid,
                         struct mailbox *mailbox, const struct filing *filings, size_t count);
