@@ -186,7 +186,7 @@ IPC_MESSAGE(mailbox_message, 7, false, MAILBOX_MESSAGE_FIELDS);
 
 /*
  * As many whole messages as there are: uid (32 bits), size, internal date, saved date (64 bits each), record id (12 octets),
- * lengths of summary and octets (32 bits each), then these two. mailbox_pack_head, mailbox_pack and mailbox_unpack below.
+ * lengths of summary and octets (32 bits each), then these two. mailbox_pack and mailbox_unpack below.
  */
 #define MAILBOX_MESSAGES_FIELDS(F, M)                                                                        \
     F(M, U64, ticket, 0)                                                                                     \
@@ -194,7 +194,7 @@ IPC_MESSAGE(mailbox_message, 7, false, MAILBOX_MESSAGE_FIELDS);
 IPC_MESSAGE(mailbox_messages, 10, false, MAILBOX_MESSAGES_FIELDS);
 
 /* Appends all of a message but its octets, which the caller appends; false if there is no room for it with so many of them. */
-static inline bool mailbox_pack_head(const struct mailbox_message *m, size_t octets, struct buf *packed)
+static inline bool mailbox_pack(const struct mailbox_message *m, size_t octets, struct buf *packed)
 {
     return m->record.len == 12 &&
            packed->len + MAILBOX_PACKED_HEAD + m->summary.len + octets <= MAILBOX_PACKED_MAX &&
@@ -202,12 +202,6 @@ static inline bool mailbox_pack_head(const struct mailbox_message *m, size_t oct
            buf_append_le64(packed, m->internal_ms) && buf_append_le64(packed, m->saved_ms) &&
            buf_append_str(packed, m->record) && buf_append_le32(packed, (uint32_t)m->summary.len) &&
            buf_append_le32(packed, (uint32_t)octets) && buf_append_str(packed, m->summary);
-}
-
-/* Appends a message that is whole; false if it does not fit. */
-static inline bool mailbox_pack(const struct mailbox_message *m, struct buf *packed)
-{
-    return mailbox_pack_head(m, m->bytes.len, packed) && buf_append_str(packed, m->bytes);
 }
 
 /* Takes the next one from *rest; false at the end, or if the rest is no message. */

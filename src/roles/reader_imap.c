@@ -303,11 +303,11 @@ static void send_whole(struct fetch_context *c, const struct fetch_row *row,
 {
     struct buf *packed = &c->r->packed;
     size_t start = packed->len;
-    if (!mailbox_pack_head(message, len, packed)) {
+    if (!mailbox_pack(message, len, packed)) {
         drop_from(packed, start);
         send_packed(c);
         start = 0;
-        if (!mailbox_pack_head(message, len, packed)) {
+        if (!mailbox_pack(message, len, packed)) {
             drop_from(packed, start);
             c->failed = true; /* without memory */
             return;
