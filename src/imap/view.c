@@ -86,6 +86,11 @@ static void update(struct imap_view *view, struct imap_entry *entry, uint64_t fl
     entry->modseq = modseq;
 }
 
+static uint64_t modseq_of(const struct imap_run *run, uint32_t at)
+{
+    return run->modseq + (run->rising ? at : 0);
+}
+
 bool imap_view_merge(struct imap_view *view, const struct imap_run *run, enum imap_announce announce)
 {
     uint32_t last = imap_view_last_uid(view);
@@ -95,15 +100,15 @@ bool imap_view_merge(struct imap_view *view, const struct imap_run *run, enum im
     for (; at < count && run->uid + at <= last; at++) {
         struct imap_entry *entry = imap_view_entry(view, run->uid + at);
         if (entry != NULL) {
-            update(view, entry, run->flags, run->modseq + (run->rising ? at : 0), announce);
+            update(view, entry, run->flags, modseq_of(run, at), announce);
         }
     }
     if (!make_room(view, count - at)) {
         return false;
     }
     for (; at < count; at++) {
-        view->entries[view->count++] = (struct imap_entry){
-            .uid = run->uid + at, .flags = run->flags, .modseq = run->modseq + (run->rising ? at : 0)};
+        view->entries[view->count++] =
+            (struct imap_entry){.uid = run->uid + at, .flags = run->flags, .modseq = modseq_of(run, at)};
     }
     return true;
 }
