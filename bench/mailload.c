@@ -10,10 +10,9 @@
  *   mailload idle HOST PORT USER PASSWORD COUNT SECONDS                IDLE
  *   mailload retr HOST PORT USER PASSWORD COUNT serial|pipelined       POP3
  */
-#include <arpa/inet.h>
+#include "connect.h"
+
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -25,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ROOM = 1 << 18, LINES_A_MESSAGE = 4096, GROUP = 20, PIPELINE = 100, SOURCE_ADDRESSES = 200 };
+enum { ROOM = 1 << 18, LINES_A_MESSAGE = 4096, GROUP = 20, PIPELINE = 100 };
 
 struct client {
     int fd;
@@ -80,18 +79,8 @@ static void die(const char *what)
 
 static void open_client(struct client *c, unsigned number)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)load.port)};
-    struct sockaddr_in source = {.sin_family = AF_INET};
-    int on = 1;
-    *c = (struct client){.fd = socket(AF_INET, SOCK_STREAM, 0), .in = malloc(ROOM)};
-    source.sin_addr.s_addr = htonl(0x7f000001U + number % SOURCE_ADDRESSES);
-    if (c->fd < 0 || c->in == NULL || inet_pton(AF_INET, load.host, &address.sin_addr) != 1) {
-        die("no socket");
-    }
-    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
-    if (bind(c->fd, (struct sockaddr *)&source, sizeof(source)) != 0 ||
-        connect(c->fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
+    *c = (struct client){.fd = connect_from(load.host, (unsigned)load.port, number), .in = malloc(ROOM)};
+    if (c->fd < 0 || c->in == NULL) {
         die("cannot connect");
     }
     c->tls = SSL_new(load.tls);
