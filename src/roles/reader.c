@@ -86,6 +86,7 @@ static void answer_sender(struct reader *r, struct role_peer *peer, const struct
     if (reader_grant_of(r, peer, ask->grant, &grant)) {
         if (resolve_sender(r->index, r->role->config, (int64_t)grant.account, ask->address, &allowed) ==
             RESOLVED_ERROR) {
+            log_error("a sender address cannot be looked up: %s", r->index->error);
             answer.verdict = SENDER_FAILED;
         } else if (allowed) {
             answer.verdict = SENDER_ALLOWED;

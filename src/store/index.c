@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { TOUCHED_MAX = 64 << 20 };
+enum { TOUCHED_MAX = 64 << 20, BUSY_MS = 2000, RECOVERY_MS = 10000, RECOVERY_PAUSE_MS = 5 };
 
 static void note_error(struct index *index, const char *what)
 {
@@ -29,7 +29,7 @@ static int execute(struct index *index, const char *sql)
 
 static int set_up(struct index *index)
 {
-    sqlite3_busy_timeout(index->db, 2000);
+    sqlite3_busy_timeout(index->db, BUSY_MS);
     if (!index->writer) {
         return execute(index,
                        "PRAGMA query_only = 1; PRAGMA cache_size = -16000; PRAGMA mmap_size = 268435456");
@@ -148,13 +148,35 @@ static bool is_rolled_back(struct index *index)
     return true;
 }
 
+static bool is_unmended(struct index *index, int code)
+{
+    return code == SQLITE_READONLY && sqlite3_extended_errcode(index->db) == SQLITE_READONLY_RECOVERY;
+}
+
+/*
+ * A writer that is killed while it changes the head of the -shm file leaves one that only a writer may mend. The next one does so
+ * as soon as it has started, and a reader waits for that. SQLite's own busy handler does not: to it this is no lock but an error.
+ */
+static int step(struct index *index, sqlite3_stmt *statement)
+{
+    int code = sqlite3_step(statement);
+    for (int waited = 0; waited < RECOVERY_MS && is_unmended(index, code) && !index->unmended;
+         waited += RECOVERY_PAUSE_MS) {
+        sqlite3_reset(statement);
+        sqlite3_sleep(RECOVERY_PAUSE_MS);
+        code = sqlite3_step(statement);
+    }
+    index->unmended = is_unmended(index, code);
+    return code;
+}
+
 int sql_run(struct index *index, sqlite3_stmt *statement)
 {
     if (is_rolled_back(index)) {
         sqlite3_reset(statement);
         return -1;
     }
-    int code = sqlite3_step(statement);
+    int code = step(index, statement);
     if (code != SQLITE_DONE && code != SQLITE_ROW) {
         note_error(index, sqlite3_sql(statement));
     }
@@ -164,7 +186,7 @@ int sql_run(struct index *index, sqlite3_stmt *statement)
 
 bool sql_row(struct index *index, sqlite3_stmt *statement)
 {
-    int code = sqlite3_step(statement);
+    int code = step(index, statement);
     if (code == SQLITE_ROW) {
         return true;
     }

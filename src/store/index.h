@@ -18,6 +18,7 @@ struct index {
     sqlite3 *db;
     sqlite3_stmt *statements[SQL_STATEMENTS];
     bool writer;
+    bool unmended; /* half a change has been waited for in vain: not again before it is over */
     bool in_transaction;
     bool noting;        /* see index_note_events */
     bool events_taken;  /* in this transaction */

@@ -165,6 +165,28 @@ def test_store_dies(server):
     wait_until(arrived, 30, "what was acknowledged is there")
 
 
+def test_store_dies_within_a_change(server):
+    """The index is left with half a change, which only a store can mend: who asks meanwhile waits for the next one."""
+    shared = server.data / "store/index.db-shm"
+    with connect(server) as session:
+        old = server.pids()["store"]
+        for pid in old:
+            os.kill(pid, signal.SIGSTOP)
+        wait_until(lambda: all(status_of(pid)["State"].startswith("T") for pid in old), 20, "the store stands still")
+        with shared.open("r+b") as file:
+            file.seek(8)
+            change = bytes(octet ^ 255 for octet in file.read(4))
+            file.seek(8)
+            file.write(change)
+        for pid in old:
+            os.kill(pid, signal.SIGKILL)
+        assert session.mail("a@client.example")[0] == 250
+        assert session.rcpt(f"nobody-{time.time()}@local.example")[0] == 550
+        assert session.rcpt(ME)[0] == 250
+        assert session.data(message_of(11))[0] == 250
+        new_pid(server, "store", old)
+
+
 def test_keys_dies(server):
     """A login meanwhile is put off (454), never refused; afterwards the same session logs in."""
     with connect(server, "submission") as session:
