@@ -1,6 +1,10 @@
 /* Borrowed slices of bytes; see str.h. */
 #include "base/str.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 bool str_equal_nocase(struct str a, struct str b)
 {
     if (a.len != b.len) {
@@ -73,6 +77,29 @@ size_t str_find_last(struct str s, char c)
         }
     }
     return SIZE_MAX;
+}
+
+size_t str_count(struct str s, char c)
+{
+    size_t count = 0;
+    size_t i = 0;
+#if defined(__SSE2__)
+    const __m128i wanted = _mm_set1_epi8(c);
+    while (s.len - i >= 16) {
+        /* Each octet counts those at its place, up to 255. */
+        __m128i sums = _mm_setzero_si128();
+        for (unsigned blocks = 0; blocks < UINT8_MAX && s.len - i >= 16; blocks++, i += 16) {
+            __m128i octets = _mm_loadu_si128((const __m128i *)(const void *)(s.data + i));
+            sums = _mm_sub_epi8(sums, _mm_cmpeq_epi8(octets, wanted));
+        }
+        __m128i halves = _mm_sad_epu8(sums, _mm_setzero_si128());
+        count += (size_t)_mm_cvtsi128_si64(halves) + (size_t)_mm_cvtsi128_si64(_mm_srli_si128(halves, 8));
+    }
+#endif
+    for (; i < s.len; i++) {
+        count += s.data[i] == c;
+    }
+    return count;
 }
 
 static bool is_blank(char c)

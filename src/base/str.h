@@ -106,6 +106,8 @@ size_t str_find(struct str s, size_t from, char c);
 size_t str_find_str(struct str s, struct str needle);
 /* Index of the last `c`; SIZE_MAX if there is none. */
 size_t str_find_last(struct str s, char c);
+/* How many `c` there are. */
+size_t str_count(struct str s, char c);
 
 /* Without spaces and tabs at both ends. */
 struct str str_trim(struct str s);

@@ -309,6 +309,11 @@ static bool read_bodies(struct parser *p)
     struct delimiter found;
     while (p->at < p->text.len) {
         size_t start = p->at;
+        if (p->open_count == 0) {
+            p->lines += str_count(str_from(p->text, p->at), '\n');
+            p->at = p->text.len;
+            break;
+        }
         if (at_dashes(p) && find_delimiter(p, false, &found)) {
             if (!take_delimiter(p, &found)) {
                 return false;

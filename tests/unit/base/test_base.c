@@ -33,6 +33,19 @@ static void test_slices(void **state)
     assert_false(str_equal_secret(STR("same"), STR("sam")));
 }
 
+static void test_counting(void **state)
+{
+    (void)state;
+    static char text[10000];
+    assert_int_equal(str_count(STR_EMPTY, '\n'), 0);
+    for (size_t i = 0; i < sizeof(text); i++) {
+        text[i] = '\n';
+        assert_int_equal(str_count(str_make(text, i + 1), '\n'), i + 1);
+        assert_int_equal(str_count(str_make(text, sizeof(text)), '\n'), i + 1);
+        assert_int_equal(str_count(str_make(text, sizeof(text)), '\0'), sizeof(text) - i - 1);
+    }
+}
+
 static void test_splitting(void **state)
 {
     (void)state;
@@ -280,11 +293,17 @@ static void test_loop(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_slices),   cmocka_unit_test(test_splitting),
-        cmocka_unit_test(test_numbers),  cmocka_unit_test(test_utf8),
-        cmocka_unit_test(test_escaping), cmocka_unit_test(test_a_full_buffer_is_whole_or_known_to_be_bad),
-        cmocka_unit_test(test_arena),    cmocka_unit_test(test_numbers_into_buffers),
-        cmocka_unit_test(test_base64),   cmocka_unit_test(test_ids),
+        cmocka_unit_test(test_slices),
+        cmocka_unit_test(test_splitting),
+        cmocka_unit_test(test_counting),
+        cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_utf8),
+        cmocka_unit_test(test_escaping),
+        cmocka_unit_test(test_a_full_buffer_is_whole_or_known_to_be_bad),
+        cmocka_unit_test(test_arena),
+        cmocka_unit_test(test_numbers_into_buffers),
+        cmocka_unit_test(test_base64),
+        cmocka_unit_test(test_ids),
         cmocka_unit_test(test_loop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

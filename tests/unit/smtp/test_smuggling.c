@@ -5,6 +5,7 @@
  * read by both.
  */
 #include "smtp/client.h"
+#include "smtp/data.h"
 #include "strict.h"
 #include "talk.h"
 
@@ -162,6 +163,58 @@ static void test_repaired(void **state)
     assert_true(kept > 0);
 }
 
+static void read_data(struct str input, size_t step, bool repair, struct data_reader *reader,
+                      struct buf *body)
+{
+    *reader = (struct data_reader){.repair = repair};
+    buf_clear(body);
+    while (input.len > 0 && !reader->over) {
+        struct str part = str_sub(input, 0, step);
+        size_t given = part.len;
+        data_read(reader, &part, body);
+        input = str_from(input, given - part.len);
+    }
+}
+
+/*
+ * Much at once is looked at in blocks of 64 octets, octets that come one by one are not: both must say the same of each string at
+ * each place in a block, and a chunk's check must see what a reading without dots sees.
+ */
+static void test_at_each_place_in_a_block(void **state)
+{
+    (void)state;
+    struct buf whole = buf_make(4096);
+    struct buf single = buf_make(4096);
+    for (unsigned i = 0; i < STRINGS * 2; i++) {
+        char text[LENGTH];
+        make_string(i % STRINGS, text);
+        for (size_t before = 64 - LENGTH - 3; before <= 64 + 3; before++) {
+            char area[256];
+            struct buf input = {.data = area, .cap = sizeof(area), .limit = sizeof(area)};
+            while (input.len < before) {
+                buf_append_lit(&input, "-");
+            }
+            buf_append(&input, text, LENGTH);
+            buf_append_lit(&input,
+                           "0123456789 tab\t0123456789012345678901234567890123456789012345678901234567"
+                           "01234567890123456789012345678901234567890\r\n.\r\n");
+            struct data_reader a;
+            struct data_reader b;
+            read_data(buf_str(&input), SIZE_MAX / 2, i >= STRINGS, &a, &whole);
+            read_data(buf_str(&input), 1, i >= STRINGS, &b, &single);
+            must(a.over && b.over && a.octets == b.octets && a.fault == b.fault, buf_str(&input),
+                 "the end or the fault differs");
+            must(a.fault != DATA_GOOD || str_equal(buf_str(&whole), buf_str(&single)), buf_str(&input),
+                 "the text differs");
+            bool dots = memchr(text, '.', LENGTH) != NULL;
+            must(dots || i >= STRINGS || data_check(buf_str(&input)) == a.fault, buf_str(&input),
+                 "a chunk's check differs");
+        }
+    }
+    buf_free(&whole);
+    buf_free(&single);
+}
+
 /* In a chunk nothing ends anything but its length; without BINARYMIME bare line ends and NUL are refused all the same. */
 static void test_chunks(void **state)
 {
@@ -293,6 +346,7 @@ int main(void)
         cmocka_unit_test(test_in_commands),
         cmocka_unit_test(test_repaired),
         cmocka_unit_test(test_chunks),
+        cmocka_unit_test(test_at_each_place_in_a_block),
         cmocka_unit_test(test_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
