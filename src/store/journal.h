@@ -31,11 +31,11 @@ const char *journal_event_name(enum journal_event event);
 int journal_add(struct index *index, const struct ident *id, uint64_t wall_ms, enum journal_event event,
                 struct str text);
 
-struct mailbox;
-struct uid_range;
-/* Within a transaction: a row for each message of the range, whose texts have its UID between these two. 0, or -1. */
-int journal_add_each(struct index *index, const struct mailbox *mailbox, const struct uid_range *range,
-                     uint64_t wall_ms, enum journal_event event, struct str before, struct str after);
+/* Appends a message to those that journal_add_each is given. */
+bool journal_pack(struct buf *messages, const struct ident *id, uint32_t uid);
+/* Within a transaction, for each of the packed messages: its text has its UID between these two. 0, or -1. */
+int journal_add_each(struct index *index, struct str messages, uint64_t wall_ms, enum journal_event event,
+                     struct str before, struct str after);
 
 struct journal_row {
     struct ident id;
@@ -44,12 +44,19 @@ struct journal_row {
     struct str text; /* lives until the callback returns */
 };
 
+/* What happened to this message, in order. */
 int journal_of(struct index *index, const struct ident *id,
                bool (*each)(void *context, const struct journal_row *row), void *context);
-/* The newest rows that contain this text (an address), newest message first. */
+/*
+ * The newest rows that contain this text (an address), newest message first; behind them those of what happened to many messages
+ * at once.
+ */
 int journal_search(struct index *index, struct str text, unsigned limit,
                    bool (*each)(void *context, const struct journal_row *row), void *context);
-/* Within a transaction: forgets at most `max` rows of messages that are older. How many, or -1. */
+/*
+ * Within a transaction: forgets at most `max` rows of messages that are older, and what happened to many at once that all are.
+ * How many rows, without those; or -1.
+ */
 int journal_trim(struct index *index, uint64_t before_wall_ms, int max);
 
 #endif

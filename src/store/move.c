@@ -403,6 +403,19 @@ static int take_uid(void *context, uint32_t uid, uint64_t flags)
     return uid_ranges_append(&r->uids, uid) ? 0 : no_memory(r->index);
 }
 
+static int note_removed(struct index *index, const struct expunge_note *note, const struct collection *c)
+{
+    struct buf messages = buf_make(SIZE_MAX / 2);
+    for (size_t i = 0; i < c->count; i++) {
+        journal_pack(&messages, &c->items[i].record, c->items[i].uid);
+    }
+    int result = buf_ok(&messages) ? journal_add_each(index, buf_str(&messages), note->wall_ms,
+                                                      JOURNAL_EXPUNGED, note->before, note->after)
+                                   : no_memory(index);
+    buf_free(&messages);
+    return result;
+}
+
 static int remove_collected(struct removal *r, const struct uid_range *range, const struct collection *c)
 {
     for (size_t i = 0; i < c->count; i++) {
@@ -410,10 +423,8 @@ static int remove_collected(struct removal *r, const struct uid_range *range, co
         r->octets += c->items[i].size;
     }
     r->messages += (int64_t)c->count;
-    const struct expunge_note *note = r->note;
     if (release_records(r->index, r->mailbox, range, c->items, c->count) != 0 ||
-        (note != NULL && journal_add_each(r->index, r->mailbox, range, note->wall_ms, JOURNAL_EXPUNGED,
-                                          note->before, note->after) != 0)) {
+        (r->note != NULL && note_removed(r->index, r->note, c) != 0)) {
         return -1;
     }
     sqlite3_stmt *q = sql_prepare(r->index, SQL_MESSAGE_REMOVE);

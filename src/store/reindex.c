@@ -160,16 +160,35 @@ static int flush_file(const struct work *w, const char *file)
     return result;
 }
 
-static int copy_row(struct index *index, sqlite3_stmt *from)
+static int copy_row(struct index *index, sqlite3_stmt *from, enum statement insert)
 {
-    sqlite3_stmt *to = sql_prepare(index, SQL_JOURNAL_COPY);
+    sqlite3_stmt *to = sql_prepare(index, insert);
     if (to == NULL) {
         return -1;
     }
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < sqlite3_column_count(from); i++) {
         sqlite3_bind_value(to, i + 1, sqlite3_column_value(from, i));
     }
     return sql_run(index, to);
+}
+
+static void copy_rows(const struct work *w, struct index *old, enum statement list, struct index *index,
+                      enum statement insert)
+{
+    sqlite3_stmt *q = sql_prepare(old, list);
+    if (q == NULL) {
+        say(w, "the old journal cannot be read", old->error);
+        return;
+    }
+    old->error[0] = '\0';
+    while (sql_row(old, q)) {
+        if (copy_row(index, q, insert) != 0) {
+            say(w, "a row of the old journal is left out", index->error);
+        }
+    }
+    if (old->error[0] != '\0') {
+        say(w, "the old journal cannot be read to its end", old->error);
+    }
 }
 
 /* What can be read of the old journal. Nothing that is wrong with it must stop the rest. */
@@ -177,20 +196,14 @@ static int copy_journal(const struct work *w, struct index *index)
 {
     struct buf errors = buf_make(4096);
     struct index *old = exists(name) ? index_open(name, false, &errors) : NULL;
-    sqlite3_stmt *q = old == NULL ? NULL : sql_prepare(old, SQL_JOURNAL_ALL);
     int result = index_begin(index);
-    if (q == NULL) {
-        say(w, "the old journal cannot be read", old == NULL ? "the old index cannot be opened" : old->error);
-    }
-    if (q != NULL && result == 0) {
-        old->error[0] = '\0';
-        while (sql_row(old, q)) {
-            if (copy_row(index, q) != 0) {
-                say(w, "a row of the old journal is left out", index->error);
-            }
-        }
-        if (old->error[0] != '\0') {
-            say(w, "the old journal cannot be read to its end", old->error);
+    if (old == NULL) {
+        say(w, "the old journal cannot be read", "the old index cannot be opened");
+    } else if (result == 0) {
+        copy_rows(w, old, SQL_JOURNAL_ALL, index, SQL_JOURNAL_COPY);
+        /* An index of an earlier version has no such table. */
+        if (sql_prepare(old, SQL_JOURNAL_MANY_ALL) != NULL) {
+            copy_rows(w, old, SQL_JOURNAL_MANY_ALL, index, SQL_JOURNAL_MANY_COPY);
         }
     }
     if (result == 0) {

@@ -82,7 +82,12 @@ const char schema_create[] =
     "CREATE TABLE IF NOT EXISTS journal (record BLOB NOT NULL, sequence INTEGER NOT NULL, wall_ms INTEGER "
     "NOT NULL,"
     " event INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY (record, sequence))"
-    " WITHOUT ROWID;";
+    " WITHOUT ROWID;"
+    /* The same of many messages at once, see journal.c: `first` and `last` are the least and the greatest of their ids. */
+    "CREATE TABLE IF NOT EXISTS journal_many (change INTEGER PRIMARY KEY, first BLOB NOT NULL, last BLOB NOT "
+    "NULL,"
+    " sequence INTEGER NOT NULL, wall_ms INTEGER NOT NULL, event INTEGER NOT NULL, text_before TEXT NOT NULL,"
+    " text_after TEXT NOT NULL, messages BLOB NOT NULL);";
 
 const char schema_replay_begin[] =
     /* Segments whose records are to be applied again from this place on, as events about them are lost. */
@@ -349,21 +354,32 @@ const char *const schema_statements[SQL_STATEMENTS] = {
      * caller. */
     [SQL_JOURNAL_ADD] = "INSERT INTO journal (record, sequence, wall_ms, event, text)"
                         " VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
-    [SQL_JOURNAL_ADD_EACH] =
-        "INSERT INTO journal (record, sequence, wall_ms, event, text)"
-        " SELECT record, ?5 + uid - ?3, ?6, ?7, ?8 || uid || ?9 FROM message"
-        " WHERE account = ?1 AND mailbox = ?2 AND uid BETWEEN ?3 AND ?4 ON CONFLICT DO NOTHING",
+    [SQL_JOURNAL_ADD_MANY] =
+        "INSERT INTO journal_many (first, last, sequence, wall_ms, event, text_before, text_after, messages)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     [SQL_JOURNAL_OF] =
         "SELECT record, sequence, wall_ms, event, text FROM journal WHERE record = ?1 ORDER BY sequence",
+    [SQL_JOURNAL_MANY_OF] =
+        "SELECT sequence, wall_ms, event, text_before, text_after, messages FROM journal_many"
+        " WHERE first <= ?1 AND last >= ?1 ORDER BY change",
     [SQL_JOURNAL_SEARCH] =
         "SELECT record, sequence, wall_ms, event, text FROM journal WHERE instr(lower(text), lower(?1)) > 0"
         " ORDER BY record DESC LIMIT ?2",
+    [SQL_JOURNAL_MANY_SEARCH] =
+        "SELECT sequence, wall_ms, event, text_before, text_after, messages FROM journal_many"
+        " WHERE instr(lower(text_before || text_after), lower(?1)) > 0 ORDER BY change DESC LIMIT ?2",
     [SQL_JOURNAL_TRIM] = "DELETE FROM journal WHERE (record, sequence) IN"
                          " (SELECT record, sequence FROM journal WHERE record < ?1 ORDER BY record LIMIT ?2)",
+    [SQL_JOURNAL_MANY_TRIM] = "DELETE FROM journal_many WHERE last < ?1",
     [SQL_JOURNAL_ALL] =
         "SELECT record, sequence, wall_ms, event, text FROM journal ORDER BY record, sequence",
     [SQL_JOURNAL_COPY] = "INSERT INTO journal (record, sequence, wall_ms, event, text)"
                          " VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
+    [SQL_JOURNAL_MANY_ALL] = "SELECT first, last, sequence, wall_ms, event, text_before, text_after, messages"
+                             " FROM journal_many ORDER BY change",
+    [SQL_JOURNAL_MANY_COPY] =
+        "INSERT INTO journal_many (first, last, sequence, wall_ms, event, text_before, text_after, messages)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     [SQL_JOURNAL_OLDEST] = "SELECT record FROM journal ORDER BY record LIMIT 1",
     /* Replaying events: every one says how a row is from now on. A mailbox without a name yet has one that nobody can give. */
     [SQL_REPLAY_ACCOUNT_OTHER] = "DELETE FROM account WHERE address = ?1 AND account <> ?2",

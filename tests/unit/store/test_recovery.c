@@ -78,7 +78,26 @@ static void expect_well(void)
 }
 
 /* The journal is copied as a whole. */
-static const char journal[] = "SELECT COUNT(*), SUM(wall_ms), MAX(text) FROM journal";
+static const char journal[] =
+    "SELECT COUNT(*), SUM(wall_ms), MAX(text) FROM journal UNION ALL"
+    " SELECT COUNT(*), SUM(sequence + wall_ms + event), MIN(text_before || hex(first) || hex(messages) ||"
+    " hex(last) || text_after) FROM journal_many";
+
+static void note_many(void)
+{
+    struct buf messages = buf_make(4096);
+    for (uint32_t i = 1; i <= 40; i++) {
+        struct ident id = ident_make(1000, i);
+        assert_true(journal_pack(&messages, &id, i));
+    }
+    assert_int_equal(index_begin(f.index), 0);
+    assert_int_equal(
+        journal_add_each(f.index, buf_str(&messages), 1500, JOURNAL_EXPUNGED, STR("uid="), STR(" by=test")),
+        0);
+    assert_int_equal(fixture_commit(&f), 0);
+    assert_int_equal(fixture_sql(&f, "SELECT COUNT(*) FROM journal_many WHERE text_after = ' by=test'"), 1);
+    buf_free(&messages);
+}
 
 static void reindex(struct reindex_counts *counts)
 {
@@ -100,6 +119,7 @@ static void test_same(void **state)
         open_store(seed);
         expect_well();
         workload_end(&w);
+        note_many();
         fixture_picture(&f, journal, &before);
         reindex(&counts);
         fixture_picture(&f, journal, &after);
