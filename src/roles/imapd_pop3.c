@@ -17,7 +17,7 @@ enum {
     ANSWER_TIMEOUT_MS = 20000,
     EARLY_MAX = 512,
     UIDS_AT_A_TIME = IPC_CHUNK_MAX / 4,
-    AHEAD_WINDOW = 32000, /* octets asked for ahead */
+    AHEAD_WINDOW = 120000, /* octets asked for ahead: each time two processes wait for one another */
     AHEAD_MAX = 4 * IPC_CHUNK_MAX,
     AHEAD_HEAD = 8,
     AHEAD_KEPT_MS = 5000
