@@ -20,7 +20,7 @@ enum {
     MAILBOX_RANGES_MAX = 60000, /* octets of packed ranges of UIDs: 32 bits first, 32 bits last each */
     MAILBOX_KEYWORDS_MAX = 4096,
     MAILBOX_NAME_OCTETS = 1024,
-    MAILBOX_WINDOW_MAX = 1 << 20, /* octets of messages that one FETCH may bring */
+    MAILBOX_WINDOW_MAX = 2 << 20, /* octets of messages that one FETCH may bring */
     MAILBOX_PACKED_MAX = 61440,   /* octets of one MAILBOX_MESSAGES */
     MAILBOX_PACKED_HEAD = 48,
     MAILBOX_QUESTION_MAX = 4096
