@@ -2,7 +2,8 @@
 """`make bench`, the part about mailboxes: what Veredus and Dovecot (Maildir and mdbox) do on this machine, in one run, with the
 same load generator, over TLS, on a mailbox of many messages of 4 KiB. A line a case: ours, theirs, and how many times better we
 are than the better of Dovecot's two formats. SEARCH BODY is asked in two ways: as it is, where Veredus has its full-text index and Dovecot
-none, and so that no index can help.
+none, and so that no index can help. At the end BODY[] and sessions in clear, which tell what the servers do beside encrypting: Veredus
+takes no password in clear, so it is a copy that does, made and built for this.
 
     bench/mailboxes.py [--quick] [--messages N] [--alone] [--only WORD] [--binary build/veredus]
 """
@@ -40,12 +41,14 @@ dns {{ dnssec = false }}
 
 
 class VeredusMail(Veredus):
+    config_text = CONFIG
+
     def start(self):
         key, certificate = make_certificate(self.folder.parent)
         self.folder.mkdir()
         self.port, self.pop_port = free_ports(2)
         self.config = config = self.folder / "veredus.conf"
-        config.write_text(CONFIG.format(domain=DOMAIN, folder=self.folder, key=key, certificate=certificate, port=self.port,
+        config.write_text(self.config_text.format(domain=DOMAIN, folder=self.folder, key=key, certificate=certificate, port=self.port,
                                         pop_port=self.pop_port))
         with open(self.folder / "log", "wb") as log:
             self.process = subprocess.Popen([self.binary, "serve", "-c", config], stdout=log, stderr=log)
@@ -125,6 +128,7 @@ namespace inbox {{
 
 class Dovecot(Server):
     """Debian's Dovecot with a configuration of its own: login processes that serve many clients, no other limits."""
+    config_text = DOVECOT
 
     def __init__(self, folder, location, words):
         self.folder = folder / f"dovecot-{words}"
@@ -146,7 +150,7 @@ class Dovecot(Server):
         shutil.chown(self.folder / "mail", "nobody", "nogroup")
         self.port, self.pop_port = free_ports(2)
         config = self.folder / "dovecot.conf"
-        config.write_text(DOVECOT.format(folder=self.folder, key=key, certificate=certificate, port=self.port,
+        config.write_text(self.config_text.format(folder=self.folder, key=key, certificate=certificate, port=self.port,
                                          pop_port=self.pop_port, location=self.location, password=PASSWORD))
         self.process = subprocess.Popen(["/usr/sbin/dovecot", "-F", "-c", config], stdout=subprocess.DEVNULL,
                                         stderr=subprocess.DEVNULL)
@@ -165,6 +169,36 @@ class Dovecot(Server):
                 self.process.wait()
 
 
+# What is changed in src/imap/login.c for that.
+IN_CLEAR = ("static bool refuse_in_clear(struct imap_server *s, struct buf *out, enum imap_request *request)\n{\n    if (s->tls) {",
+            "static bool refuse_in_clear(struct imap_server *s, struct buf *out, enum imap_request *request)\n{\n    if (out != NULL) {")
+
+
+def build_for_clear(folder):
+    """A copy of the program in which IMAP's LOGIN needs no TLS."""
+    copy = folder / "source"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns("build*", ".git", "tests"))
+    source = copy / "src/imap/login.c"
+    text = source.read_text()
+    if text.count(IN_CLEAR[0]) != 1:
+        raise BenchError("src/imap/login.c has changed: bench/mailboxes.py does not know any more how to let one log in in clear")
+    source.write_text(text.replace(*IN_CLEAR))
+    for command in (["meson", "setup", copy / "build", copy, "-Dbuildtype=debugoptimized", "-Dtests=false"],
+                    ["ninja", "-C", copy / "build", "veredus"]):
+        if (done := subprocess.run(command, capture_output=True, text=True, check=False)).returncode != 0:
+            raise BenchError(f"the copy for connections in clear cannot be built: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return copy / "build/veredus"
+
+
+class VeredusInClear(VeredusMail):
+    config_text = CONFIG.replace("port = {port} tls = implicit", "port = {port} tls = starttls")
+
+
+class DovecotInClear(Dovecot):
+    config_text = DOVECOT.replace("port = {port}\n    ssl = yes", "port = {port}\n    ssl = no").replace(
+        "ssl = required", "ssl = yes\ndisable_plaintext_auth = no")
+
+
 class Bench:
     def __init__(self, load, tool, options):
         self.load, self.tool, self.options = load, tool, options
@@ -176,9 +210,9 @@ class Bench:
         self.better[line] = (unit, more_is_better)
         print(f"  {server.name:8} {line:44} {value:12.4f} {unit}", file=sys.stderr, flush=True)
 
-    def run(self, what, port, user, *arguments):
-        out = subprocess.run([self.tool, what, "127.0.0.1", str(port), user, PASSWORD, *map(str, arguments)], capture_output=True,
-                             text=True, check=False, timeout=LOAD_SECONDS)
+    def run(self, what, port, user, *arguments, in_clear=False):
+        command = [self.tool, *(["clear"] if in_clear else []), what, "127.0.0.1", str(port), user, PASSWORD, *map(str, arguments)]
+        out = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LOAD_SECONDS)
         if out.returncode != 0:
             raise BenchError(f"the load generator failed at {what}: {out.stderr}")
         return json.loads(out.stdout)
@@ -230,6 +264,16 @@ class Bench:
         out = subprocess.run(command, capture_output=True, text=True, check=True, timeout=LOAD_SECONDS)
         self.note("TLS handshakes", server, json.loads(out.stdout)["rate"], "/s", True)
 
+    def clear(self, server):
+        self.run("fill", server.port, USER, "INBOX", self.options.messages, OCTETS, in_clear=True)
+        self.run("fill", server.port, SMALL, "INBOX", 20, OCTETS, in_clear=True)
+        if isinstance(server, VeredusMail):
+            server.settle()
+        result = self.run("run", server.port, USER, "SELECT INBOX", *["FETCH 1:* BODY.PEEK[]"] * 2, in_clear=True)[-1]
+        self.note("in clear: FETCH 1:* BODY.PEEK[]", server, result["octets"] / result["seconds"] / 1e6, "MB/s", True)
+        result = self.run("sessions", server.port, SMALL, 500 if self.options.quick else 4000, 10, in_clear=True)
+        self.note("in clear: sessions (LOGIN, SELECT, FETCH, LOGOUT)", server, result["rate"], "/s", True)
+
     def idle(self, server):
         # Dovecot has a process for each connection.
         ours = isinstance(server, Veredus)
@@ -261,6 +305,17 @@ class Bench:
             print(f"{line:46}{cells} {ratio} {unit}", flush=True)
 
 
+def measure_one(bench, place, make, parts):
+    wanted = [part for part in parts if bench.wants(part)]
+    if wanted:
+        place.mkdir()
+        place.chmod(0o755)
+        with make(place) as server:
+            for part in wanted:
+                getattr(bench, part)(server)
+        shutil.rmtree(place, ignore_errors=True)
+
+
 def measure(folder, options):
     load, tool = folder / "load", folder / "mailload"
     for binary, source in ((load, "load.c"), (tool, "mailload.c")):
@@ -274,15 +329,13 @@ def measure(folder, options):
     elif not options.alone:
         kinds += [lambda place: Dovecot(place, "maildir:~/Maildir", "Maildir"),
                   lambda place: Dovecot(place, "mdbox:~/mdbox", "mdbox")]
-    for number, make in enumerate(kinds):
-        place = folder / str(number)
-        place.mkdir()
-        place.chmod(0o755)
-        with make(place) as server:
-            for part in ("mailbox", "sessions", "idle"):
-                if bench.wants(part):
-                    getattr(bench, part)(server)
-        shutil.rmtree(place, ignore_errors=True)
+    for make in kinds:
+        measure_one(bench, folder / "server", make, ("mailbox", "sessions", "idle"))
+    if bench.wants("clear"):
+        binary = build_for_clear(folder)
+        measure_one(bench, folder / "server", lambda place: VeredusInClear(binary, place), ("clear",))
+        if len(kinds) > 1:
+            measure_one(bench, folder / "server", lambda place: DovecotInClear(place, "mdbox:~/mdbox", "mdbox"), ("clear",))
     bench.print()
 
 
@@ -290,7 +343,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="5,000 messages")
     parser.add_argument("--messages", type=int, help="in the mailbox; 100,000 if nothing else is said")
-    parser.add_argument("--only", choices=("mailbox", "sessions", "idle"), help="one part")
+    parser.add_argument("--only", choices=("mailbox", "sessions", "idle", "clear"), help="one part")
     parser.add_argument("--alone", action="store_true", help="without Dovecot")
     parser.add_argument("--binary", type=pathlib.Path, default=ROOT / "build" / "veredus")
     options = parser.parse_args()

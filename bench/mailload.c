@@ -1,6 +1,6 @@
 /*
- * A load generator for IMAP and POP3 servers, the same for ours and for the peer's, always in TLS from the first byte. Prints one
- * JSON object. Used by bench/mailboxes.py.
+ * A load generator for IMAP and POP3 servers, the same for ours and for the peer's, in TLS from the first byte, or with the word
+ * `clear` in front without it. Prints one JSON object. Used by bench/mailboxes.py.
  *
  *   mailload fill HOST PORT USER PASSWORD MAILBOX COUNT OCTETS         APPEND, 20 messages a command
  *   mailload append HOST PORT USER PASSWORD MAILBOX COUNT OCTETS N     APPEND, one message a command, on N connections
@@ -13,6 +13,8 @@
 #include "connect.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -28,7 +30,7 @@ enum { ROOM = 1 << 18, LINES_A_MESSAGE = 4096, GROUP = 20, PIPELINE = 100 };
 
 struct client {
     int fd;
-    SSL *tls;
+    SSL *tls; /* NULL: in clear */
     char *in;
     size_t at;
     size_t end;
@@ -45,7 +47,7 @@ static struct {
     unsigned count;
     size_t octets;
     unsigned connections;
-    SSL_CTX *tls;
+    SSL_CTX *tls; /* NULL: in clear */
     bool resumes;
     unsigned resumed; /* handshakes that were */
     unsigned next;    /* number of the next message or session, shared by the threads */
@@ -83,6 +85,11 @@ static void open_client(struct client *c, unsigned number)
     if (c->fd < 0 || c->in == NULL) {
         die("cannot connect");
     }
+    if (load.tls == NULL) {
+        int yes = 1;
+        setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
+        return;
+    }
     c->tls = SSL_new(load.tls);
     SSL_set_fd(c->tls, c->fd);
     if (last_session != NULL) {
@@ -98,15 +105,19 @@ static void open_client(struct client *c, unsigned number)
 
 static void close_client(struct client *c)
 {
-    SSL_set_shutdown(c->tls, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN); /* or its session counts as broken */
-    SSL_free(c->tls);
+    if (c->tls != NULL) {
+        SSL_set_shutdown(c->tls,
+                         SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN); /* or its session counts as broken */
+        SSL_free(c->tls);
+    }
     close(c->fd);
     free(c->in);
 }
 
 static void say(struct client *c, const char *data, size_t len)
 {
-    if (SSL_write(c->tls, data, (int)len) != (int)len) {
+    ssize_t n = c->tls == NULL ? write(c->fd, data, len) : SSL_write(c->tls, data, (int)len);
+    if (n != (ssize_t)len) {
         die("cannot send");
     }
 }
@@ -120,7 +131,9 @@ static void fill(struct client *c)
     if (c->end == ROOM) {
         die("a line is too long");
     }
-    int n = SSL_read(c->tls, c->in + c->end, (int)(ROOM - c->end));
+    size_t room = ROOM - c->end;
+    ssize_t n =
+        c->tls == NULL ? read(c->fd, c->in + c->end, room) : SSL_read(c->tls, c->in + c->end, (int)room);
     if (n <= 0) {
         die("the server has closed the connection");
     }
@@ -430,8 +443,12 @@ static void retrieve(bool pipelined)
 
 int main(int argc, char **argv)
 {
+    bool clear = argc > 1 && strcmp(argv[1], "clear") == 0;
+    argv += clear;
+    argc -= clear;
     if (argc < 7) {
-        fprintf(stderr, "usage: mailload fill|append|run|sessions|idle|retr HOST PORT USER PASSWORD ...\n");
+        fprintf(stderr,
+                "usage: mailload [clear] fill|append|run|sessions|idle|retr HOST PORT USER PASSWORD ...\n");
         return 64;
     }
     const char *what = argv[1];
@@ -439,8 +456,10 @@ int main(int argc, char **argv)
     load.port = (unsigned)strtoul(argv[3], NULL, 10);
     load.user = argv[4];
     load.password = argv[5];
-    load.tls = SSL_CTX_new(TLS_client_method());
-    SSL_CTX_set_mode(load.tls, SSL_MODE_RELEASE_BUFFERS);
+    if (!clear) {
+        load.tls = SSL_CTX_new(TLS_client_method());
+        SSL_CTX_set_mode(load.tls, SSL_MODE_RELEASE_BUFFERS);
+    }
     bool fills = strcmp(what, "fill") == 0;
     if (fills || strcmp(what, "append") == 0) {
         load.mailbox = argv[6];
@@ -461,7 +480,7 @@ int main(int argc, char **argv)
     load.count = (unsigned)strtoul(argv[6], NULL, 10);
     if (strcmp(what, "sessions") == 0) {
         uint64_t begun = now_us();
-        load.resumes = argc > 8 && strcmp(argv[8], "resumed") == 0;
+        load.resumes = !clear && argc > 8 && strcmp(argv[8], "resumed") == 0;
         if (load.resumes) {
             SSL_CTX_set_session_cache_mode(load.tls, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
             SSL_CTX_sess_set_new_cb(load.tls, keep_session);
