@@ -42,10 +42,11 @@ static void peer_message(struct role *role, struct role_peer *peer, const struct
     }
 }
 
-static void peer_down(struct role *role, struct role_peer *peer)
+/* A new store may be here before the old one is known to be gone. */
+static void peer_changed(struct role *role, struct role_peer *peer)
 {
-    if (peer->kind == ROLE_STORE) {
-        passwords_store_lost(role->data);
+    if (peer->kind == ROLE_STORE && role->data != NULL) {
+        passwords_ask_again(role->data);
     }
 }
 
@@ -206,7 +207,8 @@ const struct role_module role_keys = {.kind = ROLE_KEYS,
                                       .prepare = prepare,
                                       .start = start,
                                       .peer_message = peer_message,
-                                      .peer_down = peer_down,
+                                      .peer_up = peer_changed,
+                                      .peer_down = peer_changed,
                                       .signing = signing,
                                       .secret = secret,
                                       .drain = drain};

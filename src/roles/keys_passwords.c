@@ -13,7 +13,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { THREADS = 2, REMEMBER_MS = 60000 };
+enum { THREADS = 2, REMEMBER_MS = 60000, STORE_WAIT_MS = 10000, SWEEP_MS = 1000 };
 
 /* Jobs under way; beyond it clients are told to try again. Where more is known there is room when less is known has none. */
 static const size_t jobs_max[LEVELS] = {[LEVEL_KNOWN] = 256, [LEVEL_NEW] = 128, [LEVEL_SUSPECT] = 64};
@@ -29,6 +29,7 @@ struct job {
     uint32_t peer_instance;
     uint64_t ticket;       /* the asker's */
     uint64_t store_ticket; /* ours, towards the store */
+    uint64_t since_ms;     /* when it was asked */
     uint64_t account;
     bool any_password;
     bool disabled;
@@ -251,6 +252,20 @@ static void collect_finished(void *context, unsigned what)
 
 /* Questions. */
 
+/* Without a store the job waits for the next one. */
+static void ask_store(struct keys *k, const struct job *job)
+{
+    struct credential_query query = {.ticket = job->store_ticket, .login = buf_str(&job->asked)};
+    role_send(role_peer_of(k->role, ROLE_STORE), &credential_query_type, &query);
+}
+
+void passwords_ask_again(struct keys *k)
+{
+    for (const struct job *job = k->passwords.waiting; job != NULL; job = job->next) {
+        ask_store(k, job);
+    }
+}
+
 /* NULL if there is no room. */
 static struct job *verify_job(struct passwords *p, struct role_peer *peer, const struct auth_verify *ask,
                               enum job_level level)
@@ -292,14 +307,10 @@ void passwords_verify(struct keys *k, struct role_peer *peer, const struct auth_
         return;
     }
     job->store_ticket = ++p->next_ticket;
-    struct credential_query query = {.ticket = job->store_ticket, .login = ask->authentication_id};
-    if (!role_send(role_peer_of(k->role, ROLE_STORE), &credential_query_type, &query)) {
-        answer_verify(k, job, AUTH_TEMPORARY);
-        job_free(p, job);
-        return;
-    }
+    job->since_ms = loop_now(k->role->loop);
     job->next = p->waiting;
     p->waiting = job;
+    ask_store(k, job);
 }
 
 static struct job *take_waiting(struct passwords *p, uint64_t store_ticket)
@@ -365,12 +376,19 @@ void passwords_make(struct keys *k, struct role_peer *peer, const struct credent
     give_to_thread(p, job);
 }
 
-void passwords_store_lost(struct keys *k)
+/* A store that is gone comes again soon, or else whoever waits is told to try again. */
+static void sweep(void *context)
 {
+    struct keys *k = context;
     struct passwords *p = &k->passwords;
-    while (p->waiting != NULL) {
-        struct job *job = p->waiting;
-        p->waiting = job->next;
+    uint64_t now = loop_now(k->role->loop);
+    for (struct job **link = &p->waiting; *link != NULL;) {
+        struct job *job = *link;
+        if (now < job->since_ms + STORE_WAIT_MS) {
+            link = &job->next;
+            continue;
+        }
+        *link = job->next;
         answer_verify(k, job, AUTH_TEMPORARY);
         job_free(p, job);
     }
@@ -405,5 +423,5 @@ bool passwords_start(struct keys *k)
         }
         pthread_detach(thread);
     }
-    return true;
+    return loop_timer_start(k->role->loop, &k->passwords.sweep, SWEEP_MS, true, sweep, k) == 0;
 }

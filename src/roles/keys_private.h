@@ -46,6 +46,7 @@ struct passwords {
     unsigned char memory_key[32];
     struct remembered remembered[REMEMBERED];
     struct job *waiting; /* for the store's answer */
+    struct loop_timer sweep;
     size_t counts[LEVELS];
     uint64_t next_ticket;
     struct loop_watch watch;
@@ -81,7 +82,7 @@ void passwords_make(struct keys *keys, struct role_peer *peer, const struct cred
 void passwords_credential(struct keys *keys, const struct credential_answer *answer);
 /* The password of this account (0: of any) has been changed. */
 void passwords_forget(struct keys *keys, uint64_t account);
-/* The store is gone: whoever waits for its answer is told to try again. */
-void passwords_store_lost(struct keys *keys);
+/* The store is perhaps another one: it is asked again for all that wait for its answer. */
+void passwords_ask_again(struct keys *keys);
 
 #endif

@@ -296,8 +296,9 @@ enum resolve_verdict resolve_sender(struct index *index, const struct config *co
 {
     *allowed = false;
     struct account account;
-    if (account_by_id(index, id, &account) != 1) {
-        return RESOLVED_ERROR;
+    int found = account_by_id(index, id, &account);
+    if (found != 1) {
+        return found < 0 ? RESOLVED_ERROR : RESOLVED_UNKNOWN; /* it has been removed since the login */
     }
     struct resolution *r = mem_new(struct resolution);
     if (r == NULL) {

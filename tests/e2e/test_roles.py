@@ -187,6 +187,15 @@ def test_store_dies_within_a_change(server):
         new_pid(server, "store", old)
 
 
+def test_a_login_waits_for_the_next_store(server):
+    with connect(server, "submission") as session:
+        session.starttls(context=CLIENT_TLS)
+        old = kill(server, "store")
+        session.login(ME, PASSWORD)
+        assert session.sendmail(ME, [ME], message_of(12)) == {}
+    new_pid(server, "store", old)
+
+
 def test_keys_dies(server):
     """A login meanwhile is put off (454), never refused; afterwards the same session logs in."""
     with connect(server, "submission") as session:
