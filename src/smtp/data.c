@@ -157,7 +157,7 @@ void data_read(struct data_reader *reader, struct str *input, struct buf *body)
             }
             break;
         case IN_LINE:
-            i += plain_lines(str_from(in, i));
+            i += is_special(c) ? 0 : plain_lines(str_from(in, i));
             i += data_plain_run(str_from(in, i));
             if (i == in.len) {
                 break;

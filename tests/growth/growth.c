@@ -11,8 +11,6 @@
 
 enum { OCTETS = 16384, LIMIT = 1 << 20 };
 
-static const struct growth_table *const tables[] = {&growth_smtp, &growth_message, &growth_mime};
-
 static void make_input(const struct growth_case *c, size_t octets, struct buf *input)
 {
     struct str pattern = str_of(c->pattern);
@@ -30,6 +28,9 @@ static void measure_one(const struct growth_case *c, size_t octets)
     struct buf input = buf_make(LIMIT);
     make_input(c, octets, &input);
     (void)snprintf(label, sizeof(label), "%s %zu", c->name, input.len);
+    if (growth_prepare != NULL) {
+        growth_prepare();
+    }
     CALLGRIND_ZERO_STATS;
     CALLGRIND_TOGGLE_COLLECT;
     c->run(buf_str(&input));
@@ -67,9 +68,9 @@ static bool is_wanted(const char *name, int argc, char **argv)
 int main(int argc, char **argv)
 {
     bool list = argc == 2 && strcmp(argv[1], "--list") == 0;
-    for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++) {
-        for (size_t i = 0; i < tables[t]->count; i++) {
-            const struct growth_case *c = &tables[t]->cases[i];
+    for (size_t t = 0; t < growth_table_count; t++) {
+        for (size_t i = 0; i < growth_tables[t]->count; i++) {
+            const struct growth_case *c = &growth_tables[t]->cases[i];
             if (list) {
                 (void)printf("%s\n", c->name);
             } else if (is_wanted(c->name, argc, argv) && !measure(c)) {

@@ -1,7 +1,7 @@
 /*
  * How the cost of parsing grows with hostile input (goal G13). A case makes n octets of one kind and has them parsed; growth.c
- * counts instructions for n, 2n and 4n under callgrind, and tests/e2e/test_growth.py judges. To add a protocol: a file with a
- * table of cases, and its name in `tables` of growth.c.
+ * counts instructions for n, 2n and 4n under callgrind, and tests/e2e/test_growth.py judges. Each protocol has a program of its
+ * own, as the engines' drivers have names in common; which tables are in it says the file with its driver.
  */
 #ifndef VEREDUS_TESTS_GROWTH_H
 #define VEREDUS_TESTS_GROWTH_H
@@ -21,8 +21,13 @@ struct growth_table {
     size_t count;
 };
 
-extern const struct growth_table growth_smtp;
 extern const struct growth_table growth_message;
 extern const struct growth_table growth_mime;
+
+/* Makes what the cases run in, before anything is counted. May be NULL. */
+extern void (*const growth_prepare)(void);
+/* Those of this program. */
+extern const struct growth_table *const growth_tables[];
+extern const size_t growth_table_count;
 
 #endif

@@ -1,8 +1,10 @@
 /* Hostile headers and addresses for the parsers of the message layer; see growth.h. */
 #include "growth.h"
 
+#include "config/doors.h"
 #include "message/address.h"
 #include "message/header.h"
+#include "message/lookalike.h"
 #include "message/msgid.h"
 #include "message/path.h"
 #include "message/submit.h"
@@ -78,6 +80,20 @@ static void run_thread(struct str input)
     (void)msgid_thread(input, thread);
 }
 
+static void run_lookalike(struct str input)
+{
+    struct buf skeleton = buf_make(1 << 20);
+    (void)lookalike_fault(input);
+    (void)lookalike_skeleton(input, &skeleton);
+    buf_free(&skeleton);
+}
+
+static void run_door(struct str input)
+{
+    (void)door_of_line(input);
+    (void)door_is_tls(input);
+}
+
 #define UTF8_TEXT "Content-Type: text/plain; charset=utf-8\r\n\r\n"
 
 static const struct growth_case cases[] = {
@@ -88,6 +104,16 @@ static const struct growth_case cases[] = {
     {"terms-marks", UTF8_TEXT, "\xcc\x81", "", run_terms},
     {"terms-header", "", "Subject: =?utf-8?q?=C3=A9?=\r\n", "\r\n", run_terms},
     {"terms-needle", "", "ab ", "", run_needle},
+    {"lookalike-ascii", "", "a", "", run_lookalike},
+    {"lookalike-letters", "", "\xd0\xb0", "", run_lookalike},
+    {"lookalike-marks", "a", "\xcc\x81", "", run_lookalike},
+    {"lookalike-wide", "", "\xef\xbd\x81", "", run_lookalike},
+    {"lookalike-invisible", "a", "\xe2\x80\x8b", "", run_lookalike},
+    {"lookalike-broken", "", "\xff", "", run_lookalike},
+    {"door-words", "", "GET ", "", run_door},
+    {"door-blanks", "", " ", "GET / HTTP/1.1", run_door},
+    {"door-one-word", "", "x", "", run_door},
+    {"door-tls", "\x16\x03\x01", "\x01", "", run_door},
     {"thread-references", "References: ", "<a@b> ", "\r\n\r\n", run_thread},
     {"thread-comments", "Message-ID: ", "(", "<a@b>\r\n\r\n", run_thread},
     {"address-mailboxes", "", "a@b,", "", run_addresses},

@@ -80,4 +80,7 @@ static const struct growth_case cases[] = {
     {"smtp-auth-cancelled", HELLO, "AUTH LOGIN\r\n*\r\n", "", run_submission},
 };
 
-const struct growth_table growth_smtp = {cases, sizeof(cases) / sizeof(cases[0])};
+static const struct growth_table growth_smtp = {cases, sizeof(cases) / sizeof(cases[0])};
+void (*const growth_prepare)(void) = NULL;
+const struct growth_table *const growth_tables[] = {&growth_smtp, &growth_message, &growth_mime};
+const size_t growth_table_count = sizeof(growth_tables) / sizeof(growth_tables[0]);
