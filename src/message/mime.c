@@ -307,13 +307,8 @@ static bool take_delimiter(struct parser *p, const struct delimiter *found)
 static bool read_bodies(struct parser *p)
 {
     struct delimiter found;
-    while (p->at < p->text.len) {
+    while (p->at < p->text.len && p->open_count > 0) {
         size_t start = p->at;
-        if (p->open_count == 0) {
-            p->lines += str_count(str_from(p->text, p->at), '\n');
-            p->at = p->text.len;
-            break;
-        }
         if (at_dashes(p) && find_delimiter(p, false, &found)) {
             if (!take_delimiter(p, &found)) {
                 return false;
@@ -330,6 +325,7 @@ static bool read_bodies(struct parser *p)
         p->at = (size_t)(newline - p->text.data) + 1;
         p->lines++;
     }
+    p->lines += str_count(str_from(p->text, p->at), '\n'); /* no boundary is waited for any more */
     return true;
 }
 

@@ -144,15 +144,13 @@ static void take_message(struct many *m, size_t at)
     m->row.text = buf_str(&m->text);
 }
 
-static struct journal_row take_single(sqlite3_stmt *q)
+/* A row of the journal itself. False: its id is damaged. */
+static bool take_single(sqlite3_stmt *q, struct journal_row *row)
 {
-    struct journal_row row = {.wall_ms = (uint64_t)sqlite3_column_int64(q, 2),
-                              .event = (enum journal_event)sqlite3_column_int64(q, 3),
-                              .text = sql_get_text(q, 4)};
-    if (!sql_get_ident(q, 0, &row.id)) {
-        row.id = (struct ident){.bytes = {0}};
-    }
-    return row;
+    *row = (struct journal_row){.wall_ms = (uint64_t)sqlite3_column_int64(q, 2),
+                                .event = (enum journal_event)sqlite3_column_int64(q, 3),
+                                .text = sql_get_text(q, 4)};
+    return sql_get_ident(q, 0, &row->id);
 }
 
 /* The next message of many that is this one, from place *at on. */
@@ -189,8 +187,8 @@ int journal_of(struct index *index, const struct ident *id,
     bool more = true;
     while (more && (single || many)) {
         if (single && (!many || (uint64_t)sqlite3_column_int64(q, 1) < m.sequence + at)) {
-            struct journal_row row = take_single(q);
-            more = each(context, &row);
+            struct journal_row row;
+            more = !take_single(q, &row) || each(context, &row);
             single = more && sql_row(index, q);
         } else {
             more = each(context, &m.row);
@@ -221,8 +219,8 @@ int journal_search(struct index *index, struct str text, unsigned limit,
     sql_int(m.q, 2, limit);
     index->error[0] = '\0';
     for (; more && sql_row(index, q); found++) {
-        struct journal_row row = take_single(q);
-        more = each(context, &row);
+        struct journal_row row;
+        more = !take_single(q, &row) || each(context, &row);
     }
     while (more && found < limit && next_row_of_many(&m)) {
         for (size_t i = m.count; more && found < limit && i > 0; i--, found++) {

@@ -8,6 +8,7 @@ import signal
 import smtplib
 import socket
 import ssl
+import subprocess
 import time
 
 import pytest
@@ -205,6 +206,20 @@ def test_early_talker(server):
     with s:
         assert s.recv(4096).startswith(b"554 5.5.1 You spoke before the greeting")
         assert s.recv(1) == b""
+
+
+# TLS
+
+
+@pytest.mark.parametrize("offered, taken", [
+    ("TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256", "TLS_AES_128_GCM_SHA256"),
+    ("TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256"),
+    ("TLS_AES_256_GCM_SHA384", "TLS_AES_256_GCM_SHA384")])
+def test_which_cipher_is_taken(server, offered, taken):
+    """AES with 128 bits, but for clients that would rather have ChaCha20 or have nothing else."""
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{server.ports['submissions']}", "-ciphersuites", offered]
+    out = subprocess.run(command, input=b"QUIT\r\n", capture_output=True, check=False, timeout=60).stdout
+    assert b"Cipher is " + taken.encode() in out
 
 
 # STARTTLS
